@@ -1,0 +1,38 @@
+# Every target makes the environment it needs; VENV=path puts it elsewhere.
+VENV ?= .venv
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow
+# One thread a process: several on the same few cores slow each other down tenfold.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: env demo test quick lint clean-demo
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: envs/requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+demo: env
+	snakemake --configfile config/demo.yaml --cores $(CORES) --quiet rules reason host
+	@python -m raat_sweep show config/demo.yaml
+
+test: env
+	python -m pytest -n $(CORES)
+
+quick: env
+	python -m pytest -n $(CORES) -m "not slow"
+
+lint: env
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+clean-demo:
+	rm -rf results/demo

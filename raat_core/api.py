@@ -1,0 +1,139 @@
+"""The way in from a notebook: train a cell, attack it, load its model.
+
+    from pathlib import Path
+    from raat_core import api
+
+    cell = api.cell({"dataset": "digits", "architecture": "resnet-mini", "method": "raat", ...})
+    folder = api.train(cell, Path("results/cells") / cell.name)
+    summary = api.attack(folder, api.standard_attacks(cell.threat_model))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from raat_core.cell_folder import CellFolder
+from raat_core.data.dataset import DataSet, load_data_set
+from raat_core.evaluation.run import evaluate_cell, load_model
+from raat_core.spec import Cell, Checkpoint, Evaluation, EvaluationList, standard_attacks
+from raat_core.training.loop import Reporter, Training
+from raat_core.training.signals import StopRequest
+from raat_core.validation import parse
+
+__all__ = ["attack", "cell", "load", "standard_attacks", "train"]
+
+
+def cell(spec: Mapping[str, Any], source: str = "cell") -> Cell:
+    """Validate a cell's spec given as plain data.
+
+    Raises:
+        UserError: one line per mistake.
+    """
+    return parse(Cell, dict(spec), source)
+
+
+def train(
+    cell: Cell,
+    folder: Path,
+    *,
+    device: str = "auto",
+    data_root: Path | None = None,
+    data: DataSet | None = None,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Train a cell in `folder`, or go on where an earlier call stopped; returns the folder.
+
+    A finished cell is not trained again. On SIGTERM, SIGUSR2 and Ctrl-C the state is saved.
+
+    Args:
+        cell: what to train.
+        folder: the cell's own folder; made if it is not there.
+        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
+        data_root: where downloaded data lies.
+        data: a data set to use instead of loading the cell's.
+        reporter: is told of every step and epoch.
+
+    Raises:
+        Interrupted: by a signal, after saving.
+        UserError: bad files, a loss that is not finite, a folder that cannot be written.
+    """
+    cell_folder = CellFolder(folder)
+    if cell_folder.manifest.exists():
+        cell_folder.write_spec(cell)
+        for checkpoint in ("best", "last"):
+            cell_folder.read_weights(checkpoint)
+        return folder
+    with StopRequest() as stop:
+        training = Training(
+            cell=cell,
+            folder=cell_folder,
+            data=data or load_data_set(cell.dataset, data_root),
+            device=pick_device(device),
+            check_stop=stop.check,
+            reporter=reporter or Reporter(),
+        )
+        training.run()
+    return folder
+
+
+def attack(
+    folder: Path,
+    attacks: Sequence[Evaluation] | None = None,
+    *,
+    checkpoint: Checkpoint = "best",
+    device: str = "auto",
+    data_root: Path | None = None,
+    report: Any = lambda line: None,
+) -> dict[str, Any]:
+    """Attack a trained cell; attacks that have a record are not run again.
+
+    Args:
+        folder: a trained cell's folder.
+        attacks: what to run; without, the five columns of Table 1 on the whole test set.
+        checkpoint: "best" or "last".
+        device: as for `train`.
+        data_root: where downloaded data lies.
+        report: is told a line per attack.
+
+    Returns:
+        {checkpoint, epoch, weights_sha256, attacks: [{label, record, accuracy, samples, seconds}]}.
+
+    Raises:
+        Interrupted: by a signal; finished attacks are recorded.
+        UserError: the cell is not trained, or a file is damaged.
+    """
+    cell_folder = CellFolder(folder)
+    trained = cell_folder.read_cell()
+    chosen = standard_attacks(trained.threat_model) if attacks is None else tuple(attacks)
+    with StopRequest() as stop:
+        return evaluate_cell(
+            cell_folder,
+            EvaluationList(checkpoint=checkpoint, attacks=chosen),
+            load_data_set(trained.dataset, data_root),
+            pick_device(device),
+            stop.check,
+            report,
+        )
+
+
+def load(folder: Path, checkpoint: Checkpoint = "best", device: str = "auto") -> nn.Module:
+    """A trained cell's model, in evaluation mode, its parameters frozen.
+
+    Raises:
+        UserError: the cell is not trained, or its files are damaged.
+    """
+    cell_folder = CellFolder(folder)
+    weights = cell_folder.read_weights(checkpoint)
+    return load_model(cell_folder.read_cell(), weights, pick_device(device))
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the GPU if there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

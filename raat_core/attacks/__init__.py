@@ -1,0 +1,1 @@
+"""Attacks: projected gradient descent in both balls, and AutoAttack."""

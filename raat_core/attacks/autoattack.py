@@ -1,0 +1,56 @@
+"""AutoAttack's standard version (Croce & Hein, ICML 2020), by its authors' package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import torch
+from torch import Tensor, nn
+
+from raat_core.randomness import derive_seed
+from raat_core.spec import AutoAttackEvaluation
+
+
+def package_version() -> str:
+    """Version of the installed `pyautoattack`."""
+    return importlib.metadata.version("pyautoattack")
+
+
+def run_autoattack(
+    model: nn.Module, images: Tensor, labels: Tensor, settings: AutoAttackEvaluation
+) -> tuple[Tensor, Tensor]:
+    """Adversarial images (N, C, H, W), and the class (N,) predicted for each.
+
+    An image is changed where the attack succeeded; where it did not, the clean one comes back.
+
+    Args:
+        model: in evaluation mode, logits of images in [0, 1].
+        images: (N, C, H, W) in [0, 1], on the model's device.
+        labels: (N,) int64.
+        settings: the ball, the batch size (which the random draws depend on), and the seed.
+    """
+    from pyautoattack import AutoAttack
+
+    attack = AutoAttack(
+        model,
+        norm={"linf": "Linf", "l2": "L2"}[settings.norm],
+        eps=float(settings.epsilon),
+        version=settings.version,
+        # The package seeds torch's global generators, which take 32 bits on every device.
+        seed=derive_seed(settings.seed, "autoattack") % 2**31,
+        device=images.device,
+    )
+    classes = _number_of_classes(model, images)
+    # Targeted attacks go through the other classes; the package takes 9, more than 4 classes have.
+    attack.apgd_targeted.n_target_classes = min(9, classes - 1)
+    attack.fab.n_target_classes = min(9, classes - 1)
+    with torch.random.fork_rng():
+        adversarial, predictions = attack.run_standard_evaluation(
+            images, labels, batch_size=settings.batch_size
+        )
+    return adversarial.detach(), predictions
+
+
+def _number_of_classes(model: nn.Module, images: Tensor) -> int:
+    with torch.no_grad():
+        return int(model(images[:1]).shape[1])

@@ -1,0 +1,154 @@
+"""The command line: `train SPEC`, `attack FOLDER`, `show FOLDER_OR_SPEC`.
+
+torch is imported by the commands that need it, after their input was found good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raat_core.cell_folder import CellFolder
+from raat_core.errors import Interrupted, UserError
+from raat_core.methods.base import load_plugin
+from raat_core.spec import Cell, EvaluationList
+from raat_core.storage import write_json
+from raat_core.validation import parse
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for bad input, 128 + n after signal n."""
+    options = _parser().parse_args(arguments)
+    try:
+        for plugin in options.plugin:
+            load_plugin(plugin)
+        options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signal_number
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m raat_core", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a cell, or go on where it stopped")
+    train.add_argument("spec", help="a cell's spec: a JSON or YAML file, or JSON itself")
+    train.add_argument("--folder", type=Path, help="default: results/cells/<the cell's name>")
+    train.set_defaults(run=_train)
+
+    attack = commands.add_parser("attack", help="attack a trained cell")
+    attack.add_argument("folder", type=Path, help="the cell's folder")
+    attack.add_argument(
+        "--attacks", help="a list of attacks: a JSON or YAML file, or JSON; default: Table 1's"
+    )
+    attack.add_argument("--checkpoint", choices=["best", "last"], default="best")
+    attack.set_defaults(run=_attack)
+
+    for command in (train, attack):
+        command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+        command.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU")
+        command.add_argument("--data", type=Path, help="folder of downloaded data")
+        command.add_argument("--summary", type=Path, help="write what was done as JSON here")
+
+    show = commands.add_parser("show", help="describe a cell's folder or spec")
+    show.add_argument("cell", help="a cell's folder, or a spec as for train")
+    show.set_defaults(run=_show)
+
+    for command in (train, attack, show):
+        command.add_argument(
+            "--plugin", action="append", default=[], help="file or module with methods of your own"
+        )
+    return parser
+
+
+def _read_data(text: str) -> tuple[Any, str]:
+    """Plain data and its name for messages, from a file's path or from JSON itself."""
+    if text.lstrip().startswith(("{", "[")):
+        source, content = "the command line", text
+    else:
+        source = text
+        try:
+            content = Path(text).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot read {text}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{text} is not a text file") from error
+    try:
+        return yaml.safe_load(content), source
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise UserError(f"{source} is not valid JSON or YAML, cut short or damaged{line}") from None
+
+
+def _train(options: argparse.Namespace) -> None:
+    cell = parse(Cell, *_read_data(options.spec))
+    folder = options.folder or Path("results/cells") / cell.name
+    CellFolder(folder).write_spec(cell)
+
+    from raat_core import api
+    from raat_core.progress import ConsoleReporter
+
+    _use_threads(options.threads)
+    print(f"cell {cell.name} in {folder}", flush=True)
+    with ConsoleReporter() as reporter:
+        api.train(cell, folder, device=options.device, data_root=options.data, reporter=reporter)
+    manifest = CellFolder(folder).read_manifest()
+    best = manifest["best"]
+    print(
+        f"trained: best epoch {best['epoch']} with {best['accuracy']:.2f}% {best['chosen_by']} "
+        f"on the {best['split']} split"
+    )
+    if options.summary:
+        keys = ("cell", "digest", "finished", "train_seconds", "best", "weights_sha256")
+        write_json(options.summary, {key: manifest[key] for key in keys})
+
+
+def _attack(options: argparse.Namespace) -> None:
+    attacks = None
+    if options.attacks:
+        data, source = _read_data(options.attacks)
+        attacks = parse(EvaluationList, {"attacks": data}, source).attacks
+    CellFolder(options.folder).read_manifest()
+
+    from raat_core import api
+
+    _use_threads(options.threads)
+    summary = api.attack(
+        options.folder,
+        attacks,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        data_root=options.data,
+        report=lambda line: print(line, flush=True),
+    )
+    if options.summary:
+        write_json(options.summary, summary)
+
+
+def _show(options: argparse.Namespace) -> None:
+    path = Path(options.cell)
+    if not path.is_dir():
+        cell = parse(Cell, *_read_data(options.cell))
+        print(json.dumps({"name": cell.name, **cell.to_json()}, indent=2, ensure_ascii=False))
+        return
+    from raat_core.show import describe
+
+    print(describe(CellFolder(path)))
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)

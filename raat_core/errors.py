@@ -1,0 +1,15 @@
+"""The two ways in which a run ends early on purpose."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input: the message is one clear line per mistake, shown without a traceback."""
+
+
+class Interrupted(Exception):
+    """A signal asked the process to stop; its state is saved and the same command continues it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}; the state is saved")
+        self.signal_number = signal_number

@@ -1,0 +1,73 @@
+"""A model's predictions on clean and attacked images, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from raat_core.attacks.pgd import Pgd
+from raat_core.data.dataset import Split
+from raat_core.randomness import generator
+
+
+def require_evaluation_mode(model: nn.Module) -> None:
+    """Refuse a model that would normalise by the batch it is shown.
+
+    Raises:
+        ValueError: some module is in training mode; says which.
+    """
+    for name, module in model.named_modules():
+        if module.training:
+            where = f"its module '{name}' is" if name else "it is"
+            raise ValueError(f"evaluation needs model.eval(): {where} in training mode")
+
+
+def predict(
+    model: nn.Module,
+    split: Split,
+    batch_size: int,
+    attack: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+    between_batches: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Predicted classes (N,) int64 of a split, of clean images or of attacked ones.
+
+    Args:
+        model: in evaluation mode, on the split's device.
+        split: what to predict.
+        batch_size: images at a time.
+        attack: (images, labels, number of the batch) -> adversarial images.
+        between_batches: called before every batch; may raise to stop.
+
+    Raises:
+        ValueError: the model is in training mode.
+    """
+    require_evaluation_mode(model)
+    predictions = []
+    positions = torch.arange(len(split), device=split.labels.device)
+    for number, indices in enumerate(positions.split(batch_size)):
+        between_batches()
+        images, labels = split.batch(indices)
+        if attack is not None:
+            images = attack(images, labels, number)
+        with torch.no_grad():
+            predictions.append(model(images).argmax(1))
+    return torch.cat(predictions)
+
+
+def pgd_batches(
+    model: nn.Module, pgd: Pgd, seed: int, *purpose: str | int
+) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """`predict`'s attack: PGD whose start in a batch is a function of seed, purpose and batch."""
+
+    def attack(images: Tensor, labels: Tensor, number: int) -> Tensor:
+        draws = generator(images.device, seed, *purpose, number)
+        return pgd.run(model, images, labels, draws)
+
+    return attack
+
+
+def percent_correct(predictions: Tensor, labels: Tensor) -> float:
+    """Accuracy in percent."""
+    return 100.0 * (predictions == labels).double().mean().item()

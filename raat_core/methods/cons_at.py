@@ -1,0 +1,45 @@
+"""Cons-AT: consistency between the attacks on two augmentations (Tack et al., AAAI 2022)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from raat_core.losses import Numerics, cross_entropy, jensen_shannon
+from raat_core.methods.base import Method, MethodSettings, Step, departure, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ConsAtSettings(MethodSettings):
+    """Settings of Cons-AT."""
+
+    name: Literal["cons-at"] = "cons-at"
+    lam: float = Field(1.0, alias="lambda", ge=0, description="Weight of the JS term.")
+    temperature: float = departure(
+        1.0, 0.5, "Both sides of the JS term are softmax(logits / temperature).", gt=0
+    )
+    numerics: Numerics = departure(
+        "exact", "released", "Exact logarithms, or the released code's floor of 1e-8 in them."
+    )
+
+
+@register
+class ConsAt(Method):
+    """CE(p(x'), y) on both augmentations + lambda JS(p(x'_1) || p(x'_2))."""
+
+    Settings = ConsAtSettings
+    settings: ConsAtSettings
+    views = 2
+
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        images, labels = step.stacked_views()
+        logits = step.forward(step.attack(images, labels))
+        first, second = (logits / self.settings.temperature).log_softmax(1).chunk(2)
+        consistency = jensen_shannon(first, second, self.settings.numerics).mean()
+        return {
+            "supervised": cross_entropy(logits, labels).mean(),
+            "consistency": self.settings.lam * consistency,
+        }

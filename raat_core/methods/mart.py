@@ -1,0 +1,51 @@
+"""MART: boosted cross-entropy and a KL term weighted by doubt (Wang et al., ICLR 2020)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from raat_core.losses import Numerics, boosted_cross_entropy, doubt, kl_divergence
+from raat_core.methods.base import Method, MethodSettings, Start, Step, departure, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class MartSettings(MethodSettings):
+    """Settings of MART."""
+
+    name: Literal["mart"] = "mart"
+    lam: float = Field(6.0, alias="lambda", ge=0, description="Weight of the KL term.")
+    attack_start: Start = departure(
+        "uniform", "gaussian", "Start of the inner attack: uniform in the ball, or 0.001 N(0, 1)."
+    )
+    numerics: Numerics = departure(
+        "exact", "released", "Exact logarithms, or the released code's small constants in them."
+    )
+
+
+def weighted_kl(clean: Tensor, adversarial: Tensor, labels: Tensor, numerics: Numerics) -> Tensor:
+    """KL(p(x) || p(x')) (1 - p_y(x)) of logits (B, K), per sample; gradients flow into both."""
+    divergence = kl_divergence(clean, adversarial, numerics)
+    return divergence * doubt(clean, labels, numerics)
+
+
+@register
+class Mart(Method):
+    """BCE(p(x'), y) + lambda KL(p(x) || p(x')) (1 - p_y(x))."""
+
+    Settings = MartSettings
+    settings: MartSettings
+
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        (images,), labels, numerics = step.views, step.labels, self.settings.numerics
+        adversarial = step.attack(images, labels, start=self.settings.attack_start)
+        clean_logits = step.forward(images)
+        adversarial_logits = step.forward(adversarial)
+        kl = weighted_kl(clean_logits, adversarial_logits, labels, numerics).mean()
+        return {
+            "supervised": boosted_cross_entropy(adversarial_logits, labels, numerics).mean(),
+            "kl": self.settings.lam * kl,
+        }

@@ -1,0 +1,29 @@
+"""PGD-AT: cross-entropy on adversarial images (Madry et al., ICLR 2018; Table 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from raat_core.losses import cross_entropy
+from raat_core.methods.base import Method, MethodSettings, Step, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class PgdAtSettings(MethodSettings):
+    """PGD-AT has no settings of its own."""
+
+    name: Literal["pgd-at"] = "pgd-at"
+
+
+@register
+class PgdAt(Method):
+    """CE(p(x'), y)."""
+
+    Settings = PgdAtSettings
+
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        (images,) = step.views
+        adversarial = step.attack(images, step.labels)
+        return {"supervised": cross_entropy(step.forward(adversarial), step.labels).mean()}

@@ -1,0 +1,68 @@
+"""RAAT++: RAAT with MART's boosted cross-entropy and weighted KL term (Table 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from raat_core.losses import boosted_cross_entropy
+from raat_core.methods.base import Start, Step, departure, register
+from raat_core.methods.mart import weighted_kl
+from raat_core.methods.raat import Perturbed, RobustAlignment, RobustAlignmentSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RaatPlusPlusSettings(RobustAlignmentSettings):
+    """Settings of RAAT++."""
+
+    name: Literal["raat++"] = "raat++"
+    attack_start: Start = departure(
+        "uniform", "gaussian", "Start of the inner attack: uniform in the ball, or 0.001 N(0, 1)."
+    )
+    kl_lambda: float | None = departure(
+        None, 6.0, "Weight of the KL term; null: lambda, as for the JS term.", ge=0
+    )
+    repeat_forwards: bool = departure(
+        False,
+        True,
+        "Forward x' again, mixed with x'', for the supervised term, and the clean views again for "
+        "DICAR, whose indicator is decided anew after these forwards have moved BatchNorm's "
+        "statistics; instead of x, x' and x'' once each.",
+    )
+
+
+@register
+class RaatPlusPlus(RobustAlignment):
+    """BCE on x' or x'' + lambda (DICAR + KL(p(x) || p(x')) (1 - p_y(x)))."""
+
+    Settings = RaatPlusPlusSettings
+    settings: RaatPlusPlusSettings
+
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        settings = self.settings
+        perturbed = self.perturb(step, settings.attack_start)
+        labels = perturbed.labels
+        adversarial_logits = step.forward(perturbed.adversarial)
+        clean_logits = step.forward(perturbed.clean)
+        logits = self._supervised_logits(step, perturbed, adversarial_logits)
+        kl = weighted_kl(clean_logits, adversarial_logits, labels, settings.numerics).mean()
+        terms = {
+            "supervised": boosted_cross_entropy(logits, labels, settings.numerics).mean(),
+            "kl": (settings.lam if settings.kl_lambda is None else settings.kl_lambda) * kl,
+        }
+        if settings.dicar:
+            if settings.repeat_forwards:
+                dicar = self.dicar(step, perturbed, self.kept(step))
+            else:
+                dicar = self.dicar(step, perturbed, perturbed.kept, clean_logits=clean_logits)
+            terms["dicar"] = settings.lam * dicar
+        return terms
+
+    def _supervised_logits(self, step: Step, perturbed: Perturbed, adversarial: Tensor) -> Tensor:
+        """Logits (2B, K) at x'' where it is taken, else at x'."""
+        if self.settings.repeat_forwards:
+            return step.forward(perturbed.supervised_images())
+        if not self.settings.reduce_boundary:
+            return adversarial
+        return step.forward(perturbed.reduced).where(perturbed.takes_reduced[:, None], adversarial)

@@ -1,0 +1,47 @@
+"""TRADES: clean cross-entropy and a KL term that the attack maximises (Zhang et al., ICML 2019)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from raat_core.losses import cross_entropy, kl_divergence
+from raat_core.methods.base import Method, MethodSettings, Start, Step, departure, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TradesSettings(MethodSettings):
+    """Settings of TRADES."""
+
+    name: Literal["trades"] = "trades"
+    lam: float = Field(6.0, alias="lambda", ge=0, description="Weight of the KL term.")
+    attack_start: Start = departure(
+        "uniform", "gaussian", "Start of the inner attack: uniform in the ball, or 0.001 N(0, 1)."
+    )
+    repeat_forwards: bool = departure(
+        False, True, "Forward the clean images once more in training mode for the KL term."
+    )
+
+
+@register
+class Trades(Method):
+    """CE(p(x), y) + lambda KL(p(x) || p(x'))."""
+
+    Settings = TradesSettings
+    settings: TradesSettings
+
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        (images,) = step.views
+        adversarial = step.attack(
+            images, step.labels, objective="kl", start=self.settings.attack_start
+        )
+        clean_logits = step.forward(images)
+        adversarial_logits = step.forward(adversarial)
+        reference = step.forward(images) if self.settings.repeat_forwards else clean_logits
+        return {
+            "supervised": cross_entropy(clean_logits, step.labels).mean(),
+            "kl": self.settings.lam * kl_divergence(reference, adversarial_logits).mean(),
+        }

@@ -1,0 +1,44 @@
+"""Models by name, and the modes in which they are used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from raat_core.data.catalogue import DATA_SETS
+from raat_core.models.catalogue import ARCHITECTURES
+from raat_core.randomness import seeded
+
+
+def build_model(architecture: str, channels: int, classes: int, seed: int) -> nn.Module:
+    """A freshly initialised model whose weights depend on `seed` alone; on the CPU.
+
+    Its weights are laid out channels last, which convolutions are faster with on every device.
+    """
+    module, function = ARCHITECTURES[architecture].builder.split(":")
+    with seeded(seed, "initialisation"):
+        model: nn.Module = getattr(importlib.import_module(module), function)(channels, classes)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def build_model_for(architecture: str, dataset: str, seed: int) -> nn.Module:
+    """`build_model` with the channels and classes of a data set of the catalogue."""
+    info = DATA_SETS[dataset]
+    return build_model(architecture, info.image_shape[0], info.classes, seed)
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """The model in training or evaluation mode inside the block, as before after it."""
+    before = model.training
+    if before != training:
+        model.train(training)
+    try:
+        yield
+    finally:
+        if before != training:
+            model.train(before)

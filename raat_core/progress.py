@@ -1,0 +1,56 @@
+"""A progress bar on a terminal, and one line per epoch wherever the output goes."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+from raat_core.training.loop import Reporter, Row
+
+
+class ConsoleReporter(Reporter):
+    """Prints to standard output; the bar is on standard error, if that is a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[None] | None = None
+
+    def __enter__(self) -> ConsoleReporter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def started(self, done: int, total: int) -> None:
+        """Open the bar; say where an earlier session stopped."""
+        if done:
+            print(f"resuming after {done} of {total} steps", flush=True)
+        self._bar = tqdm(
+            total=total, initial=done, unit="step", disable=not sys.stderr.isatty(), leave=False
+        )
+
+    def step_done(self) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def epoch_done(self, row: Row, epochs: int) -> None:
+        """Print the epoch's line."""
+        parts = [
+            f"epoch {row['epoch']}/{epochs}",
+            f"lr {row['learning_rate']:g}",
+            f"loss {row['loss']:.4f}",
+        ]
+        if row["robust_accuracy"] is not None:
+            parts.append(f"clean {row['clean_accuracy']:.2f}%")
+            parts.append(f"robust {row['robust_accuracy']:.2f}%")
+        parts.append(f"{row['seconds']:.1f} s")
+        tqdm.write("  ".join(parts), file=sys.stdout)
+        sys.stdout.flush()

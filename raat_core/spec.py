@@ -1,0 +1,301 @@
+"""A cell: one (data set, architecture, method, threat model, seed), described in full.
+
+Everything that can change a number is in the spec, and its digest names the cell's folder; nothing
+else is. Reading specs needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from fractions import Fraction
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
+
+from raat_core.data.catalogue import DATA_SETS
+from raat_core.methods.base import MethodSettings, method_class, method_names, resolve_settings
+from raat_core.models.catalogue import ARCHITECTURES
+from raat_core.validation import Frozen, PixelFraction, format_fraction, suggest
+
+NUMERICS_VERSION = 1
+"""Raised when training or attacking changes in a way that alters results; part of every digest."""
+
+Norm: TypeAlias = Literal["linf", "l2"]
+NORM_SYMBOLS: dict[str, str] = {"linf": "ℓ∞", "l2": "ℓ2"}
+_LARGEST_EPSILON = {"linf": Fraction(1), "l2": Fraction(5)}
+
+
+def _check_ball(norm: Norm, epsilon: Fraction) -> None:
+    largest = _LARGEST_EPSILON[norm]
+    if not 0 < epsilon < largest:
+        meant = f"; did you mean {epsilon}/255?" if epsilon >= 1 else ""
+        raise ValueError(
+            f"epsilon = {epsilon}: must be above 0 and below {largest} for {norm}, "
+            f"pixels are in [0, 1]{meant}"
+        )
+
+
+class ThreatModel(Frozen):
+    """The ball that a model is trained and attacked in, and the steps taken in it."""
+
+    norm: Norm = Field(description="Norm of the ball.")
+    epsilon: PixelFraction = Field(description="Radius of the ball.")
+    step_size: PixelFraction = Field(description="Step size of training and of PGD attacks.")
+    steps: int = Field(10, ge=1, description="Steps of the training attack.")
+
+    @model_validator(mode="after")
+    def _check(self) -> ThreatModel:
+        _check_ball(self.norm, self.epsilon)
+        if not 0 < self.step_size <= 2 * self.epsilon:
+            raise ValueError(
+                f"step_size = {format_fraction(self.step_size)}: must be above 0 and at most "
+                f"2 epsilon = {format_fraction(2 * self.epsilon)}"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """`ℓ∞ 8/255`."""
+        return f"{NORM_SYMBOLS[self.norm]} {format_fraction(self.epsilon)}"
+
+
+class Augmentation(Frozen):
+    """Random crop and horizontal flip, drawn for every image and view."""
+
+    crop_padding: int = Field(4, ge=0, le=64, description="Pixels around the image before the crop.")
+    padding: Literal["zero", "reflect"] = Field("zero", description="What stands there.")
+    flip: bool = Field(True, description="Flip horizontally with probability one half.")
+
+
+class Recipe(Frozen):
+    """How a model is optimised (Appendix D.1)."""
+
+    epochs: int = Field(110, ge=1, description="Passes over the training set.")
+    batch_size: int = Field(128, ge=1, description="Samples per step; the last batch is kept.")
+    learning_rate: float = Field(0.1, gt=0, description="SGD's first learning rate.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum.")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on all parameters.")
+    decay_epochs: tuple[int, ...] = Field(
+        (100, 105), description="Epochs after which the learning rate is multiplied."
+    )
+    decay_factor: float = Field(0.1, gt=0, le=1, description="By what it is multiplied.")
+    augmentation: Augmentation = Field(default_factory=Augmentation, description="Of the views.")
+    attack_batchnorm: Literal["eval", "train"] = Field(
+        "eval", description="BatchNorm's mode while the training attack runs."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        epochs = self.decay_epochs
+        if list(epochs) != sorted(set(epochs)) or any(epoch < 1 for epoch in epochs):
+            raise ValueError(f"decay_epochs = {list(epochs)}: must be positive and ascending")
+        return self
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Learning rate of the epoch counted from 0."""
+        decays = sum(epoch >= milestone for milestone in self.decay_epochs)
+        return self.learning_rate * self.decay_factor**decays
+
+
+class Selection(Frozen):
+    """How the best checkpoint is chosen: by PGD accuracy after an epoch, the first of equals."""
+
+    split: Literal["test", "validation"] = Field(
+        "test",
+        description="test, as in the paper, or a part of the training set that is held out.",
+    )
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Part held out of every class for split: validation."
+    )
+    steps: int = Field(10, ge=1, description="PGD steps, in the cell's ball.")
+    every: int = Field(1, ge=1, description="Epochs between evaluations; the last always is one.")
+    batch_size: int = Field(256, ge=1, description="Images attacked at a time.")
+
+
+def _known(kind: str, catalogue: dict[str, Any]) -> BeforeValidator:
+    def check(value: object) -> object:
+        if value not in catalogue:
+            raise ValueError(f"unknown {kind}{suggest(value, catalogue)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+DataSetName: TypeAlias = Annotated[
+    str, _known("data set", DATA_SETS), WithJsonSchema({"enum": list(DATA_SETS)})
+]
+ArchitectureName: TypeAlias = Annotated[
+    str, _known("architecture", ARCHITECTURES), WithJsonSchema({"enum": list(ARCHITECTURES)})
+]
+
+
+class _MethodSchema:
+    """JSON schema of a method: any known one's settings, all but the name optional."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        alternatives = []
+        for name in method_names():
+            schema = method_class(name).Settings.model_json_schema(by_alias=True)
+            schema["properties"]["variant"] = {"enum": ["paper", "released"]}
+            alternatives.append({**schema, "required": ["name"]})
+        return {"anyOf": [{"enum": method_names()}, *alternatives]}
+
+
+MethodField: TypeAlias = Annotated[
+    SerializeAsAny[MethodSettings], BeforeValidator(resolve_settings), _MethodSchema()
+]
+
+
+class Cell(Frozen):
+    """The full description of one training; equal cells are trained once."""
+
+    dataset: DataSetName = Field(description="Data set, by name.")
+    architecture: ArchitectureName = Field(description="Architecture, by name.")
+    method: MethodField = Field(
+        description="Method and its settings; `variant: released` sets the departures' values."
+    )
+    threat_model: ThreatModel = Field(description="The ball and the training attack.")
+    recipe: Recipe = Field(default_factory=Recipe, description="Optimisation.")
+    selection: Selection = Field(default_factory=Selection, description="The best checkpoint.")
+    precision: Literal["fp32"] = Field("fp32", description="Arithmetic of training.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random draw.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `Cell` validates back to an equal cell."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits over all that can change this cell's numbers."""
+        identity = {
+            "cell": self.to_json(),
+            "method_version": method_class(self.method.name).version,
+            "numerics_version": NUMERICS_VERSION,
+        }
+        return _digest(identity, 12)
+
+    @property
+    def name(self) -> str:
+        """A readable folder name, unique by its digest: letters, digits, `.`, `_`, `-`, `+`."""
+        method = self.method.name
+        if self.method.variant != "paper":
+            method += f"-{self.method.variant}"
+        changed = "".join(f"-{key}-{value}" for key, value in self.method.distinctive().items())
+        readable = f"{self.dataset}_{self.architecture}_{self.threat_model.norm}_{method}{changed}"
+        readable = re.sub(r"[^A-Za-z0-9._+-]", "-", readable)[:100]
+        return f"{readable}_s{self.seed}_{self.digest}"
+
+
+def _digest(data: object, length: int) -> str:
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:length]
+
+
+class _AttackBase(Frozen):
+    samples: int | None = Field(
+        None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
+    )
+    batch_size: int = Field(256, ge=1, description="Images at a time; random draws depend on it.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that the attack's class validates back to an equal attack."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class CleanEvaluation(_AttackBase):
+    """No attack: the accuracy on clean images."""
+
+    kind: Literal["clean"] = "clean"
+
+    @property
+    def label(self) -> str:
+        return "clean"
+
+
+class PgdEvaluation(_AttackBase):
+    """Projected gradient descent; `margin` is the C&W attack in the ball."""
+
+    kind: Literal["pgd"] = "pgd"
+    objective: Literal["cross-entropy", "kl", "margin"] = Field(
+        "cross-entropy", description="What is maximised."
+    )
+    norm: Norm = Field(description="Norm of the ball.")
+    epsilon: PixelFraction = Field(description="Radius of the ball.")
+    step_size: PixelFraction = Field(description="Step size.")
+    steps: int = Field(ge=1, description="Number of steps.")
+    restarts: int = Field(1, ge=1, description="Random starts; one success counts.")
+
+    @model_validator(mode="after")
+    def _check(self) -> PgdEvaluation:
+        _check_ball(self.norm, self.epsilon)
+        return self
+
+    @property
+    def label(self) -> str:
+        stem = {"cross-entropy": "pgd", "kl": "kl-pgd", "margin": "cw"}[self.objective]
+        return f"{stem}-{self.steps}"
+
+
+class AutoAttackEvaluation(_AttackBase):
+    """AutoAttack's standard version, by its authors' package."""
+
+    kind: Literal["autoattack"] = "autoattack"
+    version: Literal["standard"] = Field("standard", description="AutoAttack's version.")
+    norm: Norm = Field(description="Norm of the ball.")
+    epsilon: PixelFraction = Field(description="Radius of the ball.")
+
+    @model_validator(mode="after")
+    def _check(self) -> AutoAttackEvaluation:
+        _check_ball(self.norm, self.epsilon)
+        return self
+
+    @property
+    def label(self) -> str:
+        return "autoattack"
+
+
+Evaluation: TypeAlias = Annotated[
+    CleanEvaluation | PgdEvaluation | AutoAttackEvaluation, Field(discriminator="kind")
+]
+Checkpoint: TypeAlias = Literal["best", "last"]
+
+
+def evaluation_name(evaluation: Evaluation, checkpoint: Checkpoint) -> str:
+    """Name of an attack's record within a cell's folder: readable, unique by its digest."""
+    identity = {"attack": evaluation.to_json(), "numerics_version": NUMERICS_VERSION}
+    return f"{checkpoint}_{evaluation.label}_{_digest(identity, 8)}"
+
+
+class EvaluationList(Frozen):
+    """Attacks to run on one checkpoint of one cell, in one process."""
+
+    checkpoint: Checkpoint = "best"
+    attacks: tuple[Evaluation, ...] = Field(min_length=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `EvaluationList` validates back to an equal list."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def name(self) -> str:
+        """`best_<digest>`: the same attacks on the same checkpoint have the same name."""
+        return f"{self.checkpoint}_{_digest([self.to_json(), NUMERICS_VERSION], 8)}"
+
+
+def standard_attacks(threat: ThreatModel, cw_steps: int = 30) -> tuple[Evaluation, ...]:
+    """The five columns of Table 1 in a threat model's ball, on the whole test set.
+
+    The paper does not give the steps of C&W; 30 are usual (MART's evaluation).
+    """
+    ball: dict[str, Any] = {"norm": threat.norm, "epsilon": threat.epsilon}
+    step_size = threat.step_size
+    return (
+        CleanEvaluation(),
+        PgdEvaluation(**ball, step_size=step_size, steps=10),
+        PgdEvaluation(**ball, step_size=step_size, steps=100),
+        PgdEvaluation(**ball, step_size=step_size, steps=cw_steps, objective="margin"),
+        AutoAttackEvaluation(**ball),
+    )

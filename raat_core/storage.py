@@ -1,0 +1,104 @@
+"""Files that are whole or not there: written beside, flushed, renamed; tensors with checksums.
+
+Tensors are kept as NumPy arrays here: what reads records needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from raat_core.errors import UserError
+
+Arrays = dict[str, np.ndarray]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` atomically; a crash leaves the old file or the new one.
+
+    Raises:
+        UserError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, data: object) -> None:
+    """`write_bytes` of indented JSON; NaN is an error."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Plain data from a JSON file.
+
+    Raises:
+        UserError: the file is missing, cannot be read, or is not whole JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON, cut short or damaged: {error}") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
+    """Write a safetensors file; returns the SHA-256 of the arrays, which it holds too."""
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    checksum = checksum_of(contiguous, metadata)
+    header = {"metadata": json.dumps(metadata, sort_keys=True), "sha256": checksum}
+    write_bytes(path, safetensors.numpy.save(contiguous, metadata=header))
+    return checksum
+
+
+def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays and metadata of a file that `write_arrays` wrote.
+
+    Raises:
+        UserError: the file is missing, truncated, or fails its checksum.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata: dict[str, Any] = json.loads(header["metadata"])
+        expected = header["sha256"]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is truncated or not a file of this program: {error}") from error
+    if checksum_of(arrays, metadata) != expected:
+        raise UserError(f"{path} is damaged: its checksum does not match its contents")
+    return arrays, metadata
+
+
+def checksum_of(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
+    """SHA-256 over names, types, shapes, contents and metadata, in the order of names."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}|{array.dtype}|{array.shape}|".encode())
+        digest.update(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+    return digest.hexdigest()

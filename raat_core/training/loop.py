@@ -1,0 +1,221 @@
+"""The training of one cell, from the first epoch or from where it was left, to its last file."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD
+
+from raat_core.attacks.pgd import Pgd
+from raat_core.cell_folder import CellFolder
+from raat_core.data.dataset import DataSet, Split, hold_out
+from raat_core.environment import git_commit, hardware, now, scheduler_job
+from raat_core.errors import Interrupted, UserError
+from raat_core.evaluation.accuracy import percent_correct, pgd_batches, predict
+from raat_core.methods.base import method_class
+from raat_core.models.build import build_model_for, in_mode
+from raat_core.randomness import generator
+from raat_core.spec import Cell
+from raat_core.training.outputs import write_results
+from raat_core.training.state import Best, Progress, ResumeStore, Trainee, snapshot
+from raat_core.training.step import TrainingStep
+
+Row = dict[str, Any]
+
+
+class Reporter:
+    """Is told how far a training is; this one is silent."""
+
+    def started(self, done: int, total: int) -> None:
+        """`done` of `total` steps were done by earlier sessions."""
+
+    def step_done(self) -> None:
+        """A step was done."""
+
+    def epoch_done(self, row: Row, epochs: int) -> None:
+        """An epoch was trained and evaluated: its row of the history."""
+
+
+@dataclass
+class Training:
+    """One cell's training: what is fixed, and the progress that changes.
+
+    `check_stop` is called between steps and between batches of an evaluation, where it is safe to
+    stop; it raises `Interrupted` to make the training save and leave.
+    """
+
+    cell: Cell
+    folder: CellFolder
+    data: DataSet
+    device: torch.device
+    check_stop: Callable[[], None] = lambda: None
+    reporter: Reporter = field(default_factory=Reporter)
+
+    def __post_init__(self) -> None:
+        cell, recipe = self.cell, self.cell.recipe
+        train, selection = _splits(cell, self.data)
+        self.train_split, self.selection_split = train.to(self.device), selection.to(self.device)
+        self.steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
+        model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(self.device)
+        optimizer = SGD(
+            model.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+        method = method_class(cell.method.name)(cell.method)
+        self.trainee = Trainee(model, optimizer, method)
+        self.store = ResumeStore(self.folder.resume, cell.digest)
+        self.progress = Progress()
+
+    def run(self) -> None:
+        """Train to the end and write the cell's files; continues where an earlier run stopped.
+
+        Raises:
+            Interrupted: `check_stop` asked for it; the state is saved.
+            UserError: a loss term is not finite (says which and where), a file cannot be written,
+                or no state in the folder is whole.
+        """
+        self.folder.write_spec(self.cell)
+        self.progress = self.store.load(self.trainee) or self.progress
+        self._begin_session()
+        epochs = self.cell.recipe.epochs
+        done = self.progress.epoch * self.steps_per_epoch + self.progress.step
+        self.reporter.started(done, epochs * self.steps_per_epoch)
+        try:
+            while self.progress.epoch < epochs:
+                self._run_epoch()
+                self._save()
+        except Interrupted:
+            self._check_terms()
+            self._save()
+            raise
+        write_results(self.folder, self.cell, self.trainee, self.progress)
+        self.store.remove()
+
+    def _begin_session(self) -> None:
+        self.progress.sessions.append(
+            {
+                "start": now(),
+                "end": now(),
+                "from_epoch": self.progress.epoch,
+                "from_step": self.progress.step,
+                "git_commit": git_commit(),
+                "scheduler_job": scheduler_job(),
+                **hardware(self.device),
+            }
+        )
+
+    def _save(self) -> None:
+        self.progress.sessions[-1]["end"] = now()
+        self.store.save(self.trainee, self.progress)
+        if self.progress.history:
+            self.folder.write_history(self.progress.history)
+
+    def _run_epoch(self) -> None:
+        """Train and evaluate one epoch, from the step where it was left."""
+        progress = self.progress
+        started = time.monotonic() - progress.epoch_seconds
+        try:
+            self._run_steps()
+            self._check_terms()
+            row = self._evaluate()
+        finally:
+            progress.epoch_seconds = time.monotonic() - started
+        row["seconds"] = round(progress.epoch_seconds, 3)
+        progress.finish_epoch(row)
+        self.reporter.epoch_done(row, self.cell.recipe.epochs)
+
+    def _run_steps(self) -> None:
+        progress, batch_size = self.progress, self.cell.recipe.batch_size
+        method, optimizer = self.trainee.method, self.trainee.optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = self.cell.recipe.learning_rate_at(progress.epoch)
+        self.trainee.model.train()
+        draws = generator("cpu", self.cell.seed, "shuffle", progress.epoch)
+        order = torch.randperm(len(self.train_split), generator=draws).to(self.device)
+        for indices in order.split(batch_size)[progress.step :]:
+            self.check_stop()
+            step = TrainingStep.draw(
+                self.cell,
+                self.trainee.model,
+                self.train_split,
+                indices,
+                views=method.views,
+                epoch=progress.epoch,
+                number=progress.step,
+            )
+            terms = method.loss(step)
+            optimizer.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+            method.after_step(step)
+            progress.finish_step(terms)
+            self.reporter.step_done()
+        self.check_stop()
+        method.after_epoch(progress.epoch)
+
+    def _check_terms(self) -> None:
+        """Refuse to go on, or to save, after a loss that was not finite.
+
+        Looked at once an epoch, so that no step waits for the device.
+        """
+        terms = self.progress.terms
+        if not terms:
+            return
+        values = torch.stack(terms)
+        bad = torch.nonzero(~values.isfinite())
+        if len(bad) > 0:
+            step, term = bad[0].tolist()
+            raise UserError(
+                f"the loss is not finite: term '{self.progress.term_names[term]}' is "
+                f"{values[step, term].item()} at epoch {self.progress.epoch + 1}, step {step + 1} "
+                f"of cell {self.cell.name}"
+            )
+
+    def _evaluate(self) -> Row:
+        """The epoch's row of the history; the best weights are kept if these are them."""
+        progress, selection = self.progress, self.cell.selection
+        epoch, epochs = progress.epoch + 1, self.cell.recipe.epochs
+        means = torch.stack(progress.terms).double().mean(0).tolist()
+        row: Row = {
+            "epoch": epoch,
+            "learning_rate": self.cell.recipe.learning_rate_at(progress.epoch),
+            "loss": sum(means),
+            **{f"loss_{name}": mean for name, mean in zip(progress.term_names, means, strict=True)},
+            "clean_accuracy": None,
+            "robust_accuracy": None,
+        }
+        if epoch % selection.every == 0 or epoch == epochs:
+            row["clean_accuracy"], row["robust_accuracy"] = self._accuracies()
+            robust = row["robust_accuracy"]
+            if progress.best is None or robust > progress.best.accuracy:
+                progress.best = Best(epoch, robust, snapshot(self.trainee.model))
+        return row
+
+    def _accuracies(self) -> tuple[float, float]:
+        """Clean and PGD accuracy on the selection split, in percent."""
+        model, split, cell = self.trainee.model, self.selection_split, self.cell
+        threat = cell.threat_model
+        pgd = Pgd(
+            threat.norm, float(threat.epsilon), float(threat.step_size), cell.selection.steps
+        )
+        attack = pgd_batches(model, pgd, cell.seed, "selection", self.progress.epoch)
+        batch_size = cell.selection.batch_size
+        with in_mode(model, training=False):
+            clean = predict(model, split, batch_size, between_batches=self.check_stop)
+            robust = predict(model, split, batch_size, attack, self.check_stop)
+        return percent_correct(clean, split.labels), percent_correct(robust, split.labels)
+
+
+def _splits(cell: Cell, data: DataSet) -> tuple[Split, Split]:
+    """What is trained on and what the best checkpoint is chosen on."""
+    if cell.selection.split == "test":
+        return data.train, data.test
+    return hold_out(data.train, cell.selection.validation_fraction)

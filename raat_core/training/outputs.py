@@ -1,0 +1,52 @@
+"""What a finished training leaves: weights, history, and last of all the manifest."""
+
+from __future__ import annotations
+
+from raat_core.cell_folder import CellFolder
+from raat_core.environment import now, versions
+from raat_core.methods.base import method_class
+from raat_core.spec import Cell, Checkpoint
+from raat_core.storage import write_arrays, write_json
+from raat_core.training.state import Progress, Tensors, Trainee, snapshot, to_arrays
+
+
+def write_results(folder: CellFolder, cell: Cell, trainee: Trainee, progress: Progress) -> None:
+    """Write a finished cell's files; the manifest, which says that they are whole, is the last."""
+    best = progress.best
+    assert best is not None, "the last epoch is always evaluated"
+    last = snapshot(trainee.model)
+    checksums = {
+        "best": _write_weights(folder, "best", cell, best.weights, best.epoch),
+        "last": _write_weights(folder, "last", cell, last, cell.recipe.epochs),
+    }
+    folder.write_history(progress.history)
+    seconds = sum(float(row["seconds"]) for row in progress.history)
+    on_gpu = progress.sessions[-1]["device"] == "cuda"
+    manifest = {
+        "cell": cell.name,
+        "digest": cell.digest,
+        "variant": cell.method.variant,
+        "method_version": method_class(cell.method.name).version,
+        "finished": now(),
+        "train_seconds": round(seconds, 3),
+        "gpu_hours": round(seconds / 3600, 4) if on_gpu else 0.0,
+        "epochs": cell.recipe.epochs,
+        "parameters": sum(parameter.numel() for parameter in trainee.model.parameters()),
+        "best": {
+            "epoch": best.epoch,
+            "chosen_by": f"PGD-{cell.selection.steps} accuracy",
+            "split": cell.selection.split,
+            "accuracy": best.accuracy,
+        },
+        "weights_sha256": checksums,
+        "versions": versions(),
+        "sessions": progress.sessions,
+    }
+    write_json(folder.manifest, manifest)
+
+
+def _write_weights(
+    folder: CellFolder, checkpoint: Checkpoint, cell: Cell, weights: Tensors, epoch: int
+) -> str:
+    metadata = {"cell": cell.digest, "checkpoint": checkpoint, "epoch": epoch}
+    return write_arrays(folder.weights(checkpoint), to_arrays(weights), metadata)

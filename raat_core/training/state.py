@@ -1,0 +1,195 @@
+"""What a training is at any moment, and how it is kept on disk.
+
+One file holds everything (weights, momentum, the best weights so far, the history, the position),
+so that no two files can disagree; the one before is kept until the next is whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from raat_core.errors import UserError
+from raat_core.methods.base import Method
+from raat_core.storage import Arrays, read_arrays, write_arrays
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best checkpoint so far."""
+
+    epoch: int
+    accuracy: float
+    weights: Tensors
+
+
+@dataclass
+class Progress:
+    """Where a training stands: `step` steps of `epoch` (both from 0) are done."""
+
+    epoch: int = 0
+    step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    term_names: list[str] = field(default_factory=list)
+    terms: list[Tensor] = field(default_factory=list)
+    """The loss terms of the running epoch's steps, each (T,), left on the device."""
+    best: Best | None = None
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    """One entry for every process that worked on it: start, end, hardware."""
+    epoch_seconds: float = 0.0
+    """Time spent on the running epoch by all sessions."""
+
+    def finish_step(self, terms: Mapping[str, Tensor]) -> None:
+        """Note a step's loss terms and move on."""
+        self.term_names = list(terms)
+        self.terms.append(torch.stack([term.detach() for term in terms.values()]))
+        self.step += 1
+
+    def finish_epoch(self, row: dict[str, Any]) -> None:
+        """Note an epoch's row of the history and move on."""
+        self.history.append(row)
+        self.epoch += 1
+        self.step, self.terms, self.epoch_seconds = 0, [], 0.0
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """The live objects whose contents are saved."""
+
+    model: nn.Module
+    optimizer: SGD
+    method: Method
+
+
+class ResumeStore:
+    """The folder `resume` of a cell: the state now and the one before."""
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        self.folder = folder
+        self.digest = digest
+        self.newest = self.folder / "state.safetensors"
+        self.previous = self.folder / "state.previous.safetensors"
+
+    def save(self, trainee: Trainee, progress: Progress) -> None:
+        """Keep the state; a crash at any moment leaves at least one whole state."""
+        arrays = {
+            **_prefixed("model.", trainee.model.state_dict()),
+            **_prefixed("momentum.", _momentum(trainee)),
+            **_prefixed("method.", trainee.method.state()),
+        }
+        metadata: dict[str, Any] = {
+            "digest": self.digest,
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "history": progress.history,
+            "term_names": progress.term_names,
+            "sessions": progress.sessions,
+            "epoch_seconds": progress.epoch_seconds,
+        }
+        if progress.terms:
+            arrays.update(_prefixed("progress.", {"terms": torch.stack(progress.terms)}))
+        if progress.best is not None:
+            arrays.update(_prefixed("best.", progress.best.weights))
+            metadata["best"] = {"epoch": progress.best.epoch, "accuracy": progress.best.accuracy}
+        if self.newest.exists():
+            self.newest.replace(self.previous)
+        write_arrays(self.newest, arrays, metadata)
+
+    def load(self, trainee: Trainee) -> Progress | None:
+        """Restore the newest whole state into `trainee`; None if there is none to continue.
+
+        Raises:
+            UserError: there are states and none is whole, or they are another cell's.
+        """
+        problems = []
+        for path in (self.newest, self.previous):
+            if not path.exists():
+                continue
+            try:
+                arrays, metadata = read_arrays(path)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            for problem in problems:
+                print(f"warning: {problem}; continuing from {path.name}", flush=True)
+            return self._restore(path, arrays, metadata, trainee)
+        if problems:
+            raise UserError(
+                f"no whole state to resume from: {'; '.join(problems)}. "
+                f"Remove {self.folder} to start this cell again"
+            )
+        return None
+
+    def _restore(
+        self, path: Path, arrays: Arrays, metadata: dict[str, Any], trainee: Trainee
+    ) -> Progress:
+        if metadata["digest"] != self.digest:
+            raise UserError(f"{path} belongs to another cell: {metadata['digest']}")
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        trainee.model.load_state_dict(_unprefixed("model.", tensors))
+        _load_momentum(trainee, _unprefixed("momentum.", tensors))
+        trainee.method.load_state(_unprefixed("method.", tensors))
+        best = metadata.get("best")
+        terms = tensors.get("progress.terms")
+        device = next(trainee.model.parameters()).device
+        return Progress(
+            epoch=metadata["epoch"],
+            step=metadata["step"],
+            history=metadata["history"],
+            term_names=metadata["term_names"],
+            terms=[] if terms is None else list(terms.to(device)),
+            sessions=metadata["sessions"],
+            epoch_seconds=metadata["epoch_seconds"],
+            best=Best(**best, weights=_unprefixed("best.", tensors)) if best else None,
+        )
+
+    def remove(self) -> None:
+        """Delete the folder: the cell is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def snapshot(model: nn.Module) -> Tensors:
+    """A copy of the weights and BatchNorm's statistics on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    """NumPy arrays for storage."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Arrays:
+    return {prefix + name: array for name, array in to_arrays(tensors).items()}
+
+
+def _unprefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _momentum(trainee: Trainee) -> Tensors:
+    state = trainee.optimizer.state
+    return {
+        name: state[parameter]["momentum_buffer"]
+        for name, parameter in trainee.model.named_parameters()
+        if state.get(parameter, {}).get("momentum_buffer") is not None
+    }
+
+
+def _load_momentum(trainee: Trainee, buffers: Tensors) -> None:
+    for name, parameter in trainee.model.named_parameters():
+        if name in buffers:
+            buffer = buffers[name].to(parameter.device)
+            trainee.optimizer.state[parameter] = {"momentum_buffer": buffer}

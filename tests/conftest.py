@@ -1,0 +1,48 @@
+"""One torch thread per process, and small cells that train in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from raat_core import api
+from raat_core.data.dataset import DataSet, Split
+from raat_core.spec import Cell
+
+torch.set_num_threads(1)
+
+CellFactory = Callable[..., Cell]
+
+SMALL_CELL: dict[str, Any] = {
+    "dataset": "digits",
+    "architecture": "resnet-mini",
+    "method": "pgd-at",
+    "threat_model": {"norm": "linf", "epsilon": 0.15, "step_size": 0.05, "steps": 2},
+    "recipe": {
+        "epochs": 2,
+        "batch_size": 32,
+        "decay_epochs": [1],
+        "augmentation": {"crop_padding": 1, "flip": False},
+    },
+    "selection": {"steps": 2},
+    "seed": 0,
+}
+
+
+def small_cell(**changes: Any) -> Cell:
+    """A cell that trains in about a second on `small_data`; `changes` replace whole keys."""
+    return api.cell({**SMALL_CELL, **changes})
+
+
+@pytest.fixture(scope="session")
+def small_data() -> DataSet:
+    """A few of the real digits: 136 to train on (so that the last batch is ragged), 60 to test."""
+    digits = api.load_data_set("digits")
+
+    def first(split: Split, count: int) -> Split:
+        return split.take(torch.arange(count))
+
+    return DataSet(first(digits.train, 136), first(digits.test, 60), digits.classes)

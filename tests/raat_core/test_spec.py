@@ -1,0 +1,165 @@
+"""Cells: what their identity depends on, how they are named, what is refused."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL_CELL, small_cell
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raat_core import api
+from raat_core.errors import UserError
+from raat_core.methods.base import method_class, method_names
+from raat_core.spec import (
+    Cell,
+    CleanEvaluation,
+    EvaluationList,
+    Recipe,
+    evaluation_name,
+    standard_attacks,
+)
+from raat_core.validation import format_fraction, parse
+
+
+def test_a_cell_survives_json() -> None:
+    for method in method_names():
+        cell = small_cell(method={"name": method})
+        assert parse(Cell, json.loads(json.dumps(cell.to_json())), "test") == cell
+
+
+def test_equal_specs_share_a_digest_however_they_are_written() -> None:
+    plain = small_cell(method="raat")
+    spelled = small_cell(method={"name": "raat", "variant": "paper", "lambda": 1, "eta": 0.1})
+    fraction = small_cell(
+        method="raat",
+        threat_model={"norm": "linf", "epsilon": "0.15", "step_size": "1/20", "steps": 2},
+    )
+    assert plain.digest == spelled.digest == fraction.digest
+    assert plain.name == spelled.name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"method": "trades"},
+        {"method": {"name": "pgd-at"}, "selection": {"steps": 3}},
+        {"recipe": {**SMALL_CELL["recipe"], "weight_decay": 0.0}},
+        {"threat_model": {**SMALL_CELL["threat_model"], "steps": 3}},
+    ],
+)
+def test_whatever_changes_the_numbers_changes_the_digest(change: dict[str, Any]) -> None:
+    assert small_cell(**change).digest != small_cell().digest
+
+
+def test_a_method_version_is_part_of_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = small_cell().digest
+    monkeypatch.setattr(method_class("pgd-at"), "version", 99)
+    assert small_cell().digest != before
+
+
+def test_digests_of_record() -> None:
+    """These cells may lie finished on somebody's disk: a change here would train them again.
+
+    If results really change, raise a method's version or NUMERICS_VERSION and renew the digests.
+    """
+    found = {name: small_cell(method=name).digest for name in method_names()}
+    path = Path(__file__).parent / "digests.json"
+    assert found == json.loads(path.read_text())
+
+
+def test_the_variant_is_derived_from_the_settings() -> None:
+    def variant(**settings: Any) -> str:
+        return small_cell(method={"name": "raat", **settings}).method.variant
+
+    assert variant() == variant(eta=0.3) == "paper"
+    assert variant(variant="released") == variant(variant="released", eta=0.3) == "released"
+    assert variant(temperature=0.5) == variant(variant="released", temperature=1.0) == "mixed"
+    pgd_at = {name: small_cell(method={"name": "pgd-at", "variant": name}) for name in ("paper", "released")}
+    assert pgd_at["paper"] == pgd_at["released"]
+
+
+def test_names_are_readable_and_safe() -> None:
+    cell = small_cell(method={"name": "raat", "variant": "released", "eta": 0.3})
+    assert cell.name == f"digits_resnet-mini_linf_raat-released-eta-0.3_s0_{cell.digest}"
+
+
+@given(st.integers(1, 254))
+def test_fractions_of_255_are_printed_as_such(levels: int) -> None:
+    assert format_fraction(Fraction(levels, 255)) == f"{levels}/255"
+
+
+@pytest.mark.parametrize(("value", "text"), [("0.05", "0.05"), ("1/3", "85/255"), ("1/7", "1/7")])
+def test_other_fractions(value: str, text: str) -> None:
+    assert format_fraction(Fraction(value)) == text
+
+
+def test_the_learning_rate_decays_after_the_named_epochs() -> None:
+    recipe = Recipe()
+    rates = [recipe.learning_rate_at(epoch) for epoch in (0, 99, 100, 104, 105, 109)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+BAD_CELLS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"method": "rat"}, ["method = 'rat'", "did you mean 'raat'?"]),
+    ({"method": {"name": "raat", "etaa": 0.1}}, ["unknown key 'etaa'", "did you mean 'eta'?"]),
+    ({"method": {"name": "raat", "variant": "realeased"}}, ["did you mean 'released'?"]),
+    ({"method": {"name": "trades", "lambda": -1}}, ["lambda = -1", "greater than or equal to 0"]),
+    ({"method": {"name": "raat", "eta": 1}}, ["eta = 1", "less than 1"]),
+    ({"method": {"name": "raat", "eta": 0}}, ["eta = 0", "greater than 0"]),
+    ({"method": {"eta": 0.1}}, ["method", "must be a method's name"]),
+    ({"dataset": "digit"}, ["dataset = 'digit'", "did you mean 'digits'?"]),
+    ({"architecture": "resnet"}, ["architecture = 'resnet'", "did you mean 'resnet-18'?"]),
+    ({"sed": 1}, ["unknown key 'sed'", "did you mean 'seed'?"]),
+    ({"seed": -1}, ["seed = -1", "greater than or equal to 0"]),
+    (
+        {"threat_model": {"norm": "linf", "epsilon": 8, "step_size": "2/255"}},
+        ["epsilon = 8", "below 1 for linf", "did you mean 8/255?"],
+    ),
+    (
+        {"threat_model": {"norm": "linf", "epsilon": "8/255", "step_size": 2}},
+        ["step_size = 2", "at most 2 epsilon = 16/255"],
+    ),
+    (
+        {"threat_model": {"norm": "linf", "epsilon": "eight", "step_size": "2/255"}},
+        ["epsilon = 'eight'", "such as 8/255"],
+    ),
+    (
+        {"threat_model": {"norm": "l1", "epsilon": 0.1, "step_size": 0.1}},
+        ["norm = 'l1'", "'linf' or 'l2'"],
+    ),
+    ({"recipe": {"epochs": 0}}, ["recipe.epochs = 0", "greater than or equal to 1"]),
+    ({"recipe": {"learning_rate": float("nan")}}, ["learning_rate", "finite"]),
+    ({"recipe": {"decay_epochs": [5, 3]}}, ["decay_epochs = [5, 3]", "ascending"]),
+    ({"selection": {"split": "train"}}, ["split = 'train'", "'test' or 'validation'"]),
+]
+
+
+@pytest.mark.parametrize(("change", "parts"), BAD_CELLS)
+def test_bad_specs_get_one_clear_line(change: dict[str, Any], parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        api.cell({**SMALL_CELL, **change}, source="spec.yaml")
+    message = str(caught.value)
+    assert message.startswith("spec.yaml: ")
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_evaluations_are_named_by_what_they_do() -> None:
+    threat = small_cell().threat_model
+    names = [evaluation_name(attack, "best") for attack in standard_attacks(threat)]
+    stems = [name.rsplit("_", 1)[0] for name in names]
+    assert stems == ["best_clean", "best_pgd-10", "best_pgd-100", "best_cw-30", "best_autoattack"]
+    assert len(set(names)) == 5
+    some = CleanEvaluation(samples=10)
+    assert evaluation_name(some, "best") != evaluation_name(CleanEvaluation(), "best")
+    assert evaluation_name(some, "best") != evaluation_name(some, "last")
+    lists = [EvaluationList(attacks=(some,)), EvaluationList(attacks=(some,), checkpoint="last")]
+    assert lists[0].name.startswith("best_")
+    assert lists[1].name.startswith("last_")

@@ -1,0 +1,362 @@
+"""What a config may say. The models below are the reference; schema and defaults come from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import Field, model_validator
+
+from raat_core.data.catalogue import DATA_SETS
+from raat_core.errors import UserError
+from raat_core.methods.base import load_plugin
+from raat_core.spec import (
+    ArchitectureName,
+    AutoAttackEvaluation,
+    Checkpoint,
+    CleanEvaluation,
+    DataSetName,
+    Evaluation,
+    MethodField,
+    Norm,
+    PgdEvaluation,
+    Recipe,
+    Selection,
+    ThreatModel,
+)
+from raat_core.validation import Frozen, PixelFraction, parse, suggest
+
+ITEM_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+
+
+class BallOverride(Frozen):
+    """Another ball for one data set."""
+
+    epsilon: PixelFraction = Field(description="Radius of the ball.")
+    step_size: PixelFraction = Field(description="Step size of training and of PGD attacks.")
+
+
+class ThreatModelEntry(Frozen):
+    """A threat model by name, with other balls for data sets that need them."""
+
+    norm: Norm = Field(description="Norm of the ball.")
+    epsilon: PixelFraction = Field(description="Radius of the ball.")
+    step_size: PixelFraction = Field(description="Step size of training and of PGD attacks.")
+    steps: int = Field(10, ge=1, description="Steps of the training attack.")
+    datasets: dict[DataSetName, BallOverride] = Field(
+        default_factory=dict, description="Data sets with a ball of their own."
+    )
+
+    @model_validator(mode="after")
+    def _check_balls(self) -> ThreatModelEntry:
+        for dataset in ("", *self.datasets):
+            self.resolve(dataset)
+        return self
+
+    def resolve(self, dataset: str) -> ThreatModel:
+        """The threat model for a data set."""
+        ball = self.datasets.get(dataset, self)
+        return ThreatModel(
+            norm=self.norm, epsilon=ball.epsilon, step_size=ball.step_size, steps=self.steps
+        )
+
+
+class _AttackEntry(Frozen):
+    title: str = Field(description="Column title.")
+    job: str = Field("gradient", description="Attacks of one job run in one process, one a cell.")
+    samples: int | None = Field(
+        None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
+    )
+    batch_size: int = Field(256, ge=1, description="Images at a time; random draws depend on it.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
+
+    def _shared(self) -> dict[str, Any]:
+        return {"samples": self.samples, "batch_size": self.batch_size, "seed": self.seed}
+
+
+class CleanEntry(_AttackEntry):
+    """Accuracy on clean images."""
+
+    kind: Literal["clean"] = "clean"
+
+    def resolve(self, threat: ThreatModel) -> Evaluation:
+        """The evaluation; the ball does not matter."""
+        return CleanEvaluation(**self._shared())
+
+
+class PgdEntry(_AttackEntry):
+    """PGD in the cell's ball."""
+
+    kind: Literal["pgd"] = "pgd"
+    objective: Literal["cross-entropy", "kl", "margin"] = Field(
+        "cross-entropy", description="What is maximised; margin is the C&W attack."
+    )
+    steps: int = Field(ge=1, description="Number of steps.")
+    step_size: PixelFraction | None = Field(None, description="null: the threat model's.")
+    restarts: int = Field(1, ge=1, description="Random starts; one success counts.")
+
+    def resolve(self, threat: ThreatModel) -> Evaluation:
+        """The evaluation in a threat model's ball."""
+        return PgdEvaluation(
+            norm=threat.norm,
+            epsilon=threat.epsilon,
+            step_size=threat.step_size if self.step_size is None else self.step_size,
+            steps=self.steps,
+            objective=self.objective,
+            restarts=self.restarts,
+            **self._shared(),
+        )
+
+
+class AutoAttackEntry(_AttackEntry):
+    """AutoAttack in the cell's ball."""
+
+    kind: Literal["autoattack"] = "autoattack"
+    version: Literal["standard"] = Field("standard", description="AutoAttack's version.")
+    job: str = Field("autoattack", description="Attacks of one job run in one process, one a cell.")
+
+    def resolve(self, threat: ThreatModel) -> Evaluation:
+        """The evaluation in a threat model's ball."""
+        return AutoAttackEvaluation(
+            norm=threat.norm, epsilon=threat.epsilon, version=self.version, **self._shared()
+        )
+
+
+AttackEntry: TypeAlias = Annotated[
+    CleanEntry | PgdEntry | AutoAttackEntry, Field(discriminator="kind")
+]
+
+
+class Grid(Frozen):
+    """Cells: data sets x architectures x methods x varied settings x seeds."""
+
+    datasets: tuple[DataSetName, ...] = Field(min_length=1, description="Data sets.")
+    architectures: tuple[ArchitectureName, ...] = Field(min_length=1, description="Architectures.")
+    methods: tuple[str, ...] = Field(min_length=1, description="Labels from `methods`.")
+    seeds: tuple[int, ...] = Field(min_length=1, description="One training each; ≥ 2 give a std.")
+    threat_model: str = Field("linf", description="Name from `threat_models`.")
+    recipe: str = Field("default", description="Name from `recipes`.")
+    vary: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="Method settings to vary, each with its values."
+    )
+
+    @model_validator(mode="after")
+    def _check_repeats(self) -> Grid:
+        for key in ("datasets", "architectures", "methods", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} = {list(values)}: the same value stands there twice")
+        for seed in self.seeds:
+            if not 0 <= seed < 2**31:
+                raise ValueError(f"seeds = {list(self.seeds)}: must be from 0 to 2^31 - 1")
+        for setting, values in self.vary.items():
+            if not values:
+                raise ValueError(f"vary.{setting} = []: must have at least one value")
+        return self
+
+
+class Table(Frozen):
+    """A table laid out as Table 1 of the paper."""
+
+    kind: Literal["table"] = "table"
+    title: str = Field(description="Caption.")
+    grids: tuple[Grid, ...] = Field(min_length=1, description="What the rows are made of.")
+    metrics: tuple[str, ...] = Field(min_length=1, description="Columns: names from `attacks`.")
+    ours: tuple[str, ...] = Field(
+        (), description="Methods whose best is compared with the best of the others in a last row."
+    )
+    checkpoint: Checkpoint = Field("best", description="Which weights are reported.")
+
+
+class Panel(Frozen):
+    """A column of a figure: one row of axes per metric, lines over x."""
+
+    title: str = Field(description="What stands above it.")
+    x: str = Field(description="`epoch`, `method`, or the setting in `vary` that is on the x axis.")
+    x_label: str = Field(description="Label of the x axis, with its unit.")
+    metrics: tuple[str, ...] = Field(
+        min_length=1,
+        description="Names from `attacks`; with x: epoch, `clean` and `robust` (the PGD accuracy "
+        "on the split that chooses the best checkpoint).",
+    )
+    grids: tuple[Grid, ...] = Field(min_length=1, description="What the lines are made of.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Other names for methods in this panel's legend."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Panel:
+        varied = {setting for grid in self.grids for setting in grid.vary}
+        allowed = ["epoch", "method", *sorted(varied)]
+        if self.x not in allowed:
+            raise ValueError(f"x = '{self.x}'{suggest(self.x, allowed)}")
+        if self.x == "epoch" and set(self.metrics) - {"clean", "robust"}:
+            raise ValueError(
+                f"metrics = {list(self.metrics)}: with x: epoch, allowed: clean, robust"
+            )
+        return self
+
+
+class Figure(Frozen):
+    """A figure: panels side by side, a row of axes per metric."""
+
+    kind: Literal["figure"] = "figure"
+    title: str = Field(description="Caption.")
+    panels: dict[str, Panel] = Field(min_length=1, description="Panels by letter.")
+    checkpoint: Checkpoint = Field("best", description="Which weights are reported.")
+
+
+Item: TypeAlias = Annotated[Table | Figure, Field(discriminator="kind")]
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "threat_models": {
+        "linf": {"norm": "linf", "epsilon": "8/255", "step_size": "2/255"},
+        "l2": {"norm": "l2", "epsilon": "128/255", "step_size": "32/255"},
+    },
+    "recipes": {"default": {}},
+    "methods": {
+        "PGD-AT": {"name": "pgd-at"},
+        "TRADES": {"name": "trades"},
+        "MART": {"name": "mart"},
+        "Cons-AT": {"name": "cons-at"},
+        "RAAT": {"name": "raat"},
+        "RAAT++": {"name": "raat++"},
+    },
+    "attacks": {
+        "clean": {"kind": "clean", "title": "Clean"},
+        "pgd10": {"kind": "pgd", "title": "PGD-10", "steps": 10},
+        "pgd100": {"kind": "pgd", "title": "PGD-100", "steps": 100},
+        "cw": {"kind": "pgd", "title": "C&W", "objective": "margin", "steps": 30},
+        "aa": {"kind": "autoattack", "title": "AA"},
+    },
+}
+"""What every config starts from (the paper's settings); a config's entries are added or replace."""
+
+
+class Config(Frozen):
+    """A whole config file."""
+
+    results: str = Field("results", description="Folder for everything that is made.")
+    plugins: tuple[str, ...] = Field(
+        (), description="Python files or modules that register methods of your own."
+    )
+    methods: dict[str, MethodField] = Field(
+        default_factory=dict, description="Methods by label: a name, `variant`, settings."
+    )
+    threat_models: dict[str, ThreatModelEntry] = Field(
+        default_factory=dict, description="Threat models by name."
+    )
+    recipes: dict[str, Recipe] = Field(default_factory=dict, description="Recipes by name.")
+    selection: Selection = Field(
+        default_factory=Selection, description="How the best checkpoint is chosen."
+    )
+    attacks: dict[str, AttackEntry] = Field(
+        default_factory=dict, description="Evaluations by name; the names are column names."
+    )
+    items: dict[str, Item] = Field(
+        default_factory=dict, description="Tables and figures by name, which is their file name."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise ValueError("must be a mapping of keys to values")
+        merged = dict(data)
+        for key, defaults in DEFAULTS.items():
+            given = merged.get(key) or {}
+            if isinstance(given, Mapping):
+                merged[key] = {**defaults, **given}
+        return merged
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Config:
+        for name, item in self.items.items():
+            if not re.fullmatch(ITEM_NAME, name):
+                raise ValueError(
+                    f"items.{name}: a name must be letters, digits, - and _, a letter first"
+                )
+            for where, grid in _grids(name, item):
+                _require(f"{where}.threat_model", grid.threat_model, self.threat_models)
+                _require(f"{where}.recipe", grid.recipe, self.recipes)
+                for label in grid.methods:
+                    _require(f"{where}.methods", label, self.methods)
+            for where, metrics in _metrics(name, item):
+                for metric in metrics:
+                    _require(where, metric, self.attacks)
+        return self
+
+    @model_validator(mode="after")
+    def _check_samples(self) -> Config:
+        for name, attack in self.attacks.items():
+            for where, grid in (g for key, item in self.items.items() for g in _grids(key, item)):
+                for dataset in grid.datasets:
+                    size = DATA_SETS[dataset].test_size
+                    if attack.samples is not None and attack.samples > size:
+                        raise ValueError(
+                            f"attacks.{name}.samples = {attack.samples}: must be at most {size}, "
+                            f"the test images of {dataset}, which {where} asks for"
+                        )
+        return self
+
+
+def _grids(name: str, item: Table | Figure) -> list[tuple[str, Grid]]:
+    """Every grid of an item with its place in the config."""
+    if isinstance(item, Table):
+        return [(f"items.{name}.grids.{i}", grid) for i, grid in enumerate(item.grids)]
+    return [
+        (f"items.{name}.panels.{letter}.grids.{i}", grid)
+        for letter, panel in item.panels.items()
+        for i, grid in enumerate(panel.grids)
+    ]
+
+
+def _metrics(name: str, item: Table | Figure) -> list[tuple[str, Sequence[str]]]:
+    """Every list of attack names of an item with its place in the config."""
+    if isinstance(item, Table):
+        return [(f"items.{name}.metrics", item.metrics)]
+    return [
+        (f"items.{name}.panels.{letter}.metrics", panel.metrics)
+        for letter, panel in item.panels.items()
+        if panel.x != "epoch"
+    ]
+
+
+def _require(where: str, value: str, known: Mapping[str, object]) -> None:
+    if value not in known:
+        raise ValueError(f"{where} = '{value}'{suggest(value, known)}")
+
+
+def read_config(data: Mapping[str, Any], source: str) -> Config:
+    """Validate a config; its plugins are loaded first, so that their methods are known.
+
+    Raises:
+        UserError: one line per mistake, naming key, value and what is allowed.
+    """
+    plugins = data.get("plugins") or []
+    if not isinstance(plugins, (list, tuple)) or not all(isinstance(p, str) for p in plugins):
+        raise UserError(f"{source}: plugins = {plugins!r}: must be a list of files or modules")
+    for plugin in plugins:
+        load_plugin(plugin)
+    return parse(Config, dict(data), source)
+
+
+def read_config_file(path: Path) -> Config:
+    """`read_config` of a YAML file.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, or says something that is not allowed.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values")
+    return read_config(data, str(path))

@@ -1,0 +1,153 @@
+"""Items of a config, from description to files: what the aggregating rules call."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raat_core.cell_folder import CellFolder
+from raat_core.storage import read_json, write_text
+from raat_core.validation import format_fraction
+from raat_sweep.config import Table
+from raat_sweep.plan import Plan
+
+Description = dict[str, Any]
+
+
+def product_names(plan: Plan, name: str) -> list[str]:
+    """File names of an item's products, the one that users ask for first."""
+    if isinstance(plan.config.items[name], Table):
+        return [f"{name}.csv", f"{name}.md", f"{name}.tex", f"{name}.cells.csv"]
+    return [f"{name}.png", f"{name}.pdf", f"{name}.csv"]
+
+
+def describe(plan: Plan, name: str) -> Description:
+    """All that `build` needs to make an item, as plain data: it changes when the item must."""
+    item = plan.config.items[name]
+    common: Description = {
+        "kind": item.kind,
+        "name": name,
+        "results": plan.config.results,
+        "title": item.title,
+        "checkpoint": item.checkpoint,
+        "selection": plan.config.selection.model_dump(mode="json"),
+    }
+    if isinstance(item, Table):
+        metrics = {metric: plan.config.attacks[metric].title for metric in item.metrics}
+        rows = plan.table_rows(name)
+        return {**common, "metrics": metrics, "ours": list(item.ours), "rows": rows}
+    titles = {metric: attack.title for metric, attack in plan.config.attacks.items()}
+    titles["robust"] = f"PGD-{plan.config.selection.steps}"
+    panels = {
+        letter: panel.model_dump(mode="json", include={"title", "x", "x_label", "metrics"})
+        for letter, panel in item.panels.items()
+    }
+    return {**common, "metrics": titles, "panels": panels, "rows": plan.figure_rows(name)}
+
+
+def build(item: Description) -> None:
+    """Make an item's files from the records that there are.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    # pandas and matplotlib take a second to import, which building the graph does not need.
+    results = Path(item["results"])
+    if item["kind"] == "cells":
+        write_cells(results, item["jobs"])
+    elif item["kind"] == "table":
+        from raat_sweep.measurements import measure
+        from raat_sweep.tables import write_table
+
+        write_table(measure(item["rows"], results / "cells"), item, results)
+    else:
+        from raat_sweep.figures import write_figure
+        from raat_sweep.measurements import measure_figure
+
+        points = measure_figure(item["rows"], item["panels"], results / "cells")
+        write_figure(points, item, results)
+
+
+def build_with_gaps(plan: Plan, names: Sequence[str]) -> None:
+    """Make items of a run that failed from what there is, dated so that the next run remakes them.
+
+    Snakemake makes a table only when all its cells are there; here the rest of the numbers are
+    saved from one failed cell. An item without any number is not made.
+    """
+    for name in names:
+        description = describe(plan, name)
+        cells = Path(description["results"]) / "cells"
+        missing = [row for row in description["rows"] if not _source(cells, row).exists()]
+        if len(missing) == len(description["rows"]):
+            continue
+        build(description)
+        products = [Path(description["results"]) / product for product in product_names(plan, name)]
+        for product in products:
+            # Older than everything it is made from: Snakemake will find it out of date.
+            os.utime(product, (0, 0))
+        print(
+            f"{products[0]}: made with gaps, {len(missing)} of {len(description['rows'])} numbers "
+            f"are missing; run the same command again to fill them"
+        )
+        for cell in dict.fromkeys(row["cell"] for row in missing):
+            print(f"  missing: {cell}")
+
+
+def _source(cells: Path, row: Mapping[str, Any]) -> Path:
+    """The file that a row's number is read from."""
+    folder = CellFolder(cells / row["cell"])
+    return folder.history if row["record"] is None else folder.record(row["record"])
+
+
+CELL_COLUMNS = (
+    "dataset", "architecture", "norm", "epsilon", "method", "variant", "settings", "seed",
+    "checkpoint", "epoch", "selection_split", "attack", "accuracy", "samples", "train_seconds",
+    "attack_seconds", "cell", "record",
+)  # fmt: skip
+
+
+def write_cells(results: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """`cells.csv`: one row per cell and attack of all items, tidy.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=CELL_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for cell, attacks in jobs:
+        writer.writerows(_cell_rows(CellFolder(results / "cells" / cell), attacks))
+    write_text(results / "cells.csv", text.getvalue())
+
+
+def _cell_rows(folder: CellFolder, attacks: str) -> list[dict[str, Any]]:
+    cell, manifest = folder.read_cell(), folder.read_manifest()
+    summary = read_json(folder.path / f"attacked_{attacks}.json")
+    settings = " ".join(f"{key}={value}" for key, value in cell.method.distinctive().items())
+    return [
+        {
+            "dataset": cell.dataset,
+            "architecture": cell.architecture,
+            "norm": cell.threat_model.norm,
+            "epsilon": format_fraction(cell.threat_model.epsilon),
+            "method": cell.method.name,
+            "variant": cell.method.variant,
+            "settings": settings,
+            "seed": cell.seed,
+            "checkpoint": summary["checkpoint"],
+            "epoch": summary["epoch"],
+            "selection_split": cell.selection.split,
+            "attack": attack["label"],
+            "accuracy": attack["accuracy"],
+            "samples": attack["samples"],
+            "train_seconds": manifest["train_seconds"],
+            "attack_seconds": attack["seconds"],
+            "cell": folder.path.name,
+            "record": attack["record"],
+        }
+        for attack in summary["attacks"]
+    ]

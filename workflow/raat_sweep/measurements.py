@@ -1,0 +1,76 @@
+"""Records and histories as tidy tables: one row per cell and number, gaps visible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raat_core.cell_folder import CellFolder
+from raat_core.errors import UserError
+from raat_core.evaluation.records import Record
+
+
+def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
+    """Fill in what the records say: columns `accuracy` (percent), `samples`, `gap`.
+
+    A record that is missing or damaged leaves NaN, 0 samples, and the reason in `gap`.
+
+    Args:
+        rows: from `Plan.table_rows` or `Plan.figure_rows`: `cell` and `record` name the file.
+        cells: the folder of all cells.
+    """
+    return pd.DataFrame([{**row, **_outcome(cells / row["cell"], row["record"])} for row in rows])
+
+
+def _outcome(folder: Path, record: str) -> dict[str, Any]:
+    gap = {"accuracy": math.nan, "samples": 0}
+    cell = CellFolder(folder)
+    if not cell.manifest.exists():
+        return {**gap, "gap": "not trained"}
+    if not cell.record(record).exists():
+        return {**gap, "gap": "not attacked"}
+    try:
+        found = Record.read(cell.record(record))
+    except UserError as error:
+        print(f"warning: {error}", flush=True)
+        return {**gap, "gap": "record damaged"}
+    return {"accuracy": found.accuracy, "samples": len(found.index), "gap": ""}
+
+
+def measure_figure(
+    rows: Sequence[dict[str, Any]], panels: Mapping[str, Mapping[str, Any]], cells: Path
+) -> pd.DataFrame:
+    """`measure` or `curves`, as each panel's x asks for; columns as there."""
+    over_epochs = [row for row in rows if panels[row["panel"]]["x"] == "epoch"]
+    others = [row for row in rows if panels[row["panel"]]["x"] != "epoch"]
+    frames = [make(some, cells) for make, some in ((curves, over_epochs), (measure, others)) if some]
+    return pd.concat(frames, ignore_index=True)
+
+
+def curves(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
+    """One row per evaluated epoch of every cell's history: `x` is the epoch.
+
+    A cell without evaluated epochs leaves one row with NaN, and the reason in `gap`.
+    """
+    frames = [
+        _curve(CellFolder(cells / row["cell"]).history, row["metric"]).assign(
+            **{key: value for key, value in row.items() if key != "x"}
+        )
+        for row in rows
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _curve(history: Path, metric: str) -> pd.DataFrame:
+    """Columns x, accuracy, gap."""
+    if not history.exists():
+        return pd.DataFrame([{"x": math.nan, "accuracy": math.nan, "gap": "not trained"}])
+    column = {"clean": "clean_accuracy", "robust": "robust_accuracy"}[metric]
+    points = pd.read_csv(history)[["epoch", column]].dropna()
+    if points.empty:
+        return pd.DataFrame([{"x": math.nan, "accuracy": math.nan, "gap": "not evaluated"}])
+    return points.rename(columns={"epoch": "x", column: "accuracy"}).assign(gap="")

@@ -1,0 +1,64 @@
+localrules:
+    table,
+    figure,
+    cells,
+
+
+rule table:
+    input:
+        lambda wildcards: sources(wildcards.table),
+    output:
+        csv=report(
+            f"{RESULTS}/{{table}}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+        markdown=f"{RESULTS}/{{table}}.md",
+        latex=f"{RESULTS}/{{table}}.tex",
+        cells=f"{RESULTS}/{{table}}.cells.csv",
+    params:
+        item=lambda wildcards: describe(PLAN, wildcards.table),
+    log:
+        f"{RESULTS}/logs/aggregate/{{table}}.log",
+    conda:
+        "../../envs/raat.yaml"
+    script:
+        "../scripts/build_item.py"
+
+
+rule figure:
+    input:
+        lambda wildcards: sources(wildcards.figure),
+    output:
+        png=report(
+            f"{RESULTS}/{{figure}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        pdf=f"{RESULTS}/{{figure}}.pdf",
+        csv=f"{RESULTS}/{{figure}}.csv",
+    params:
+        item=lambda wildcards: describe(PLAN, wildcards.figure),
+    log:
+        f"{RESULTS}/logs/aggregate/{{figure}}.log",
+    conda:
+        "../../envs/raat.yaml"
+    script:
+        "../scripts/build_item.py"
+
+
+rule cells:
+    input:
+        attacked(PLAN.jobs),
+    output:
+        csv=f"{RESULTS}/cells.csv",
+    params:
+        item={"kind": "cells", "results": RESULTS, "jobs": list(PLAN.jobs)},
+    log:
+        f"{RESULTS}/logs/aggregate/cells.log",
+    conda:
+        "../../envs/raat.yaml"
+    script:
+        "../scripts/build_item.py"

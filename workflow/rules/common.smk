@@ -1,0 +1,84 @@
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(str(workflow.current_basedir)).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "workflow")]
+# Jobs find the packages wherever they run, installed or not.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), str(ROOT / "workflow"), os.environ.get("PYTHONPATH", "")]
+).rstrip(os.pathsep)
+
+from raat_core.errors import UserError
+from raat_sweep.config import Table, read_config
+from raat_sweep.items import build_with_gaps, describe, product_names
+from raat_sweep.plan import Plan
+
+try:
+    PLAN = Plan(read_config(config, "config"))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = PLAN.config.results
+CELLS = f"{RESULTS}/cells"
+TABLES = [name for name, item in PLAN.config.items.items() if isinstance(item, Table)]
+FIGURES = [name for name in PLAN.config.items if name not in TABLES]
+# In a conda environment `python` is its own; otherwise it is the one that runs Snakemake.
+PYTHON = (
+    "python"
+    if workflow.deployment_settings.deployment_method
+    else shlex.quote(sys.executable)
+)
+PLUGINS = " ".join(f"--plugin {shlex.quote(name)}" for name in PLAN.config.plugins)
+
+
+wildcard_constraints:
+    cell="[A-Za-z0-9._+-]+",
+    attacks="(best|last)_[0-9a-f]+",
+    table="|".join(TABLES) or "(?!)",
+    figure="|".join(FIGURES) or "(?!)",
+
+
+def products(name):
+    """The files that an item of the config consists of."""
+    return [f"{RESULTS}/{product}" for product in product_names(PLAN, name)]
+
+
+def trained(cell):
+    """The file that says that a cell is trained."""
+    return f"{CELLS}/{cell}/trained.json"
+
+
+def attacked(pairs):
+    """The files that say that attack lists are done: pairs of cell and list."""
+    return [f"{CELLS}/{cell}/attacked_{attacks}.json" for cell, attacks in pairs]
+
+
+def sources(name):
+    """What an item is made from."""
+    return attacked(PLAN.jobs_of(name)) + [trained(cell) for cell in PLAN.curves_of(name)]
+
+
+def cell_spec(wildcards):
+    """A cell's spec as JSON on one line."""
+    return json.dumps(PLAN.cells[wildcards.cell].to_json(), sort_keys=True)
+
+
+def attack_list(wildcards):
+    """The attacks of one job as JSON on one line."""
+    chosen = PLAN.jobs[wildcards.cell, wildcards.attacks].to_json()
+    return json.dumps(chosen["attacks"], sort_keys=True)
+
+
+def unfinished_items():
+    """Tables and figures that were asked for and not made."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("table", "figure")]
+    return [str(job.wildcards[0]) for job in jobs]
+
+
+onerror:
+    build_with_gaps(PLAN, unfinished_items())
