@@ -1,11 +1,11 @@
 """The way in from a notebook: train a cell, attack it, load its model.
 
-    from pathlib import Path
-    from raat_core import api
+from pathlib import Path
+from raat_core import api
 
-    cell = api.cell({"dataset": "digits", "architecture": "resnet-mini", "method": "raat", ...})
-    folder = api.train(cell, Path("results/cells") / cell.name)
-    summary = api.attack(folder, api.standard_attacks(cell.threat_model))
+cell = api.cell({"dataset": "digits", "architecture": "resnet-mini", "method": "raat", ...})
+folder = api.train(cell, Path("results/cells") / cell.name)
+summary = api.attack(folder, api.standard_attacks(cell.threat_model))
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from torch import nn
 from raat_core.cell_folder import CellFolder
 from raat_core.data.dataset import DataSet, load_data_set
 from raat_core.evaluation.run import evaluate_cell, load_model
+from raat_core.methods.base import load_plugin
 from raat_core.spec import Cell, Checkpoint, Evaluation, EvaluationList, standard_attacks
 from raat_core.training.loop import Reporter, Training
 from raat_core.training.signals import StopRequest
 from raat_core.validation import parse
 
-__all__ = ["attack", "cell", "load", "standard_attacks", "train"]
+__all__ = ["attack", "cell", "load", "load_data_set", "load_plugin", "standard_attacks", "train"]
 
 
 def cell(spec: Mapping[str, Any], source: str = "cell") -> Cell:

@@ -1,4 +1,4 @@
-"""The command line: `train SPEC`, `attack FOLDER`, `show FOLDER_OR_SPEC`.
+"""The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), `show FOLDER_OR_SPEC`.
 
 torch is imported by the commands that need it, after their input was found good.
 """
@@ -16,8 +16,9 @@ import yaml
 
 from raat_core.cell_folder import CellFolder
 from raat_core.errors import Interrupted, UserError
-from raat_core.methods.base import load_plugin
-from raat_core.spec import Cell, EvaluationList
+from raat_core.methods.base import load_plugin, load_plugins_from_environment
+from raat_core.show import best_line, describe
+from raat_core.spec import Cell, Evaluation, EvaluationList
 from raat_core.storage import write_json
 from raat_core.validation import parse
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 128 + n after signal n."""
     options = _parser().parse_args(arguments)
     try:
+        load_plugins_from_environment()
         for plugin in options.plugin:
             load_plugin(plugin)
         options.run(options)
@@ -43,19 +45,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a cell, or go on where it stopped")
-    train.add_argument("spec", help="a cell's spec: a JSON or YAML file, or JSON itself")
-    train.add_argument("--folder", type=Path, help="default: results/cells/<the cell's name>")
     train.set_defaults(run=_train)
-
     attack = commands.add_parser("attack", help="attack a trained cell")
     attack.add_argument("folder", type=Path, help="the cell's folder")
-    attack.add_argument(
-        "--attacks", help="a list of attacks: a JSON or YAML file, or JSON; default: Table 1's"
-    )
-    attack.add_argument("--checkpoint", choices=["best", "last"], default="best")
     attack.set_defaults(run=_attack)
+    run = commands.add_parser("run", help="train a cell, then attack it, in one process")
+    run.set_defaults(run=_run)
 
-    for command in (train, attack):
+    for command in (train, run):
+        command.add_argument("spec", help="a cell's spec: a JSON or YAML file, or JSON itself")
+        command.add_argument("--folder", type=Path, help="default: results/cells/<the cell's name>")
+    for command in (attack, run):
+        command.add_argument(
+            "--attacks", help="a list of attacks: a JSON or YAML file, or JSON; default: Table 1's"
+        )
+        command.add_argument("--checkpoint", choices=["best", "last"], default="best")
+    for command in (train, attack, run):
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
         command.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU")
         command.add_argument("--data", type=Path, help="folder of downloaded data")
@@ -65,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("cell", help="a cell's folder, or a spec as for train")
     show.set_defaults(run=_show)
 
-    for command in (train, attack, show):
+    for command in (train, attack, run, show):
         command.add_argument(
             "--plugin", action="append", default=[], help="file or module with methods of your own"
         )
@@ -93,39 +98,64 @@ def _read_data(text: str) -> tuple[Any, str]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    cell = parse(Cell, *_read_data(options.spec))
-    folder = options.folder or Path("results/cells") / cell.name
-    CellFolder(folder).write_spec(cell)
+    summary = _train_cell(options, _read_cell(options))
+    _write_summary(options, summary)
 
+
+def _attack(options: argparse.Namespace) -> None:
+    attacks = _read_attacks(options)
+    CellFolder(options.folder).read_manifest()
+    _write_summary(options, _attack_cell(options, attacks))
+
+
+def _run(options: argparse.Namespace) -> None:
+    cell, attacks = _read_cell(options), _read_attacks(options)
+    _train_cell(options, cell)
+    _write_summary(options, _attack_cell(options, attacks))
+
+
+def _read_cell(options: argparse.Namespace) -> Cell:
+    """The cell to train; its folder is made, or found to be this cell's, before torch is loaded."""
+    cell = parse(Cell, *_read_data(options.spec))
+    options.folder = options.folder or Path("results/cells") / cell.name
+    CellFolder(options.folder).write_spec(cell)
+    return cell
+
+
+def _read_attacks(options: argparse.Namespace) -> tuple[Evaluation, ...] | None:
+    if options.attacks is None:
+        return None
+    data, source = _read_data(options.attacks)
+    return parse(EvaluationList, {"attacks": data}, source).attacks
+
+
+def _train_cell(options: argparse.Namespace, cell: Cell) -> dict[str, Any]:
     from raat_core import api
     from raat_core.progress import ConsoleReporter
 
     _use_threads(options.threads)
-    print(f"cell {cell.name} in {folder}", flush=True)
+    print(f"cell {cell.name} in {options.folder}", flush=True)
     with ConsoleReporter() as reporter:
-        api.train(cell, folder, device=options.device, data_root=options.data, reporter=reporter)
-    manifest = CellFolder(folder).read_manifest()
-    best = manifest["best"]
-    print(
-        f"trained: best epoch {best['epoch']} with {best['accuracy']:.2f}% {best['chosen_by']} "
-        f"on the {best['split']} split"
-    )
-    if options.summary:
-        keys = ("cell", "digest", "finished", "train_seconds", "best", "weights_sha256")
-        write_json(options.summary, {key: manifest[key] for key in keys})
+        api.train(
+            cell,
+            options.folder,
+            device=options.device,
+            data_root=options.data,
+            reporter=reporter,
+        )
+    manifest = CellFolder(options.folder).read_manifest()
+    print(best_line(manifest), flush=True)
+    keys = ("cell", "digest", "finished", "train_seconds", "best", "weights_sha256")
+    return {key: manifest[key] for key in keys}
 
 
-def _attack(options: argparse.Namespace) -> None:
-    attacks = None
-    if options.attacks:
-        data, source = _read_data(options.attacks)
-        attacks = parse(EvaluationList, {"attacks": data}, source).attacks
-    CellFolder(options.folder).read_manifest()
-
+def _attack_cell(
+    options: argparse.Namespace, attacks: tuple[Evaluation, ...] | None
+) -> dict[str, Any]:
     from raat_core import api
 
     _use_threads(options.threads)
-    summary = api.attack(
+    return api.attack(
         options.folder,
         attacks,
         checkpoint=options.checkpoint,
@@ -133,6 +163,9 @@ def _attack(options: argparse.Namespace) -> None:
         data_root=options.data,
         report=lambda line: print(line, flush=True),
     )
+
+
+def _write_summary(options: argparse.Namespace, summary: dict[str, Any]) -> None:
     if options.summary:
         write_json(options.summary, summary)
 
@@ -143,8 +176,6 @@ def _show(options: argparse.Namespace) -> None:
         cell = parse(Cell, *_read_data(options.cell))
         print(json.dumps({"name": cell.name, **cell.to_json()}, indent=2, ensure_ascii=False))
         return
-    from raat_core.show import describe
-
     print(describe(CellFolder(path)))
 
 

@@ -14,7 +14,7 @@ import torch
 
 from raat_core import __version__
 
-_PACKAGES = ("torch", "numpy", "safetensors", "pydantic")
+_PACKAGES = ("numpy", "safetensors", "pydantic")
 
 
 def now() -> str:
@@ -25,7 +25,9 @@ def now() -> str:
 def versions(*more: str) -> dict[str, str]:
     """Versions of Python, this package and what it computes with."""
     packages = {name: importlib.metadata.version(name) for name in (*_PACKAGES, *more)}
-    return {"raat_core": __version__, "python": platform.python_version(), **packages}
+    ours = {"raat_core": __version__, "python": platform.python_version()}
+    # torch's own version names its build, "+cu130", which the package's metadata does not.
+    return {**ours, "torch": str(torch.__version__), **packages}
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

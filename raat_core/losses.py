@@ -24,7 +24,7 @@ def _at(values: Tensor, classes: Tensor) -> Tensor:
 
 
 def strongest_other_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """argmax over k != y of the logits: (B, K), (B,) -> (B,) int64."""
+    """Argmax over k != y of the logits: (B, K), (B,) -> (B,) int64."""
     return logits.detach().scatter(1, labels.unsqueeze(1), -math.inf).argmax(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,7 +15,7 @@ class ConsoleReporter(Reporter):
     """Prints to standard output; the bar is on standard error, if that is a terminal."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> ConsoleReporter:
         return self

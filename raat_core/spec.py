@@ -64,7 +64,9 @@ class ThreatModel(Frozen):
 class Augmentation(Frozen):
     """Random crop and horizontal flip, drawn for every image and view."""
 
-    crop_padding: int = Field(4, ge=0, le=64, description="Pixels around the image before the crop.")
+    crop_padding: int = Field(
+        4, ge=0, le=64, description="Pixels around the image before the crop."
+    )
     padding: Literal["zero", "reflect"] = Field("zero", description="What stands there.")
     flip: bool = Field(True, description="Flip horizontally with probability one half.")
 

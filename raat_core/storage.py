@@ -5,6 +5,7 @@ Tensors are kept as NumPy arrays here: what reads records needs no torch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -36,7 +37,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
@@ -100,5 +102,5 @@ def checksum_of(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name}|{array.dtype}|{array.shape}|".encode())
-        digest.update(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -68,8 +68,11 @@ def parse(model: type[Model], data: object, source: str) -> Model:
 
 def explain(error: ValidationError, source: str) -> list[str]:
     """One line per mistake in `error`: where it is, what stood there, what is allowed."""
+    mistakes = error.errors(include_url=False)
     lines = []
-    for mistake in error.errors(include_url=False):
+    for mistake in mistakes:
+        if any(_is_inside(other["loc"], mistake["loc"]) for other in mistakes):
+            continue  # A list that is too short because its entries were refused, for example.
         key = ".".join(str(part) for part in mistake["loc"])
         message = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "missing":
@@ -80,6 +83,10 @@ def explain(error: ValidationError, source: str) -> list[str]:
             line = f"{key} = {mistake['input']!r}: {message}"
         lines.append(f"{source}: {line}")
     return lines
+
+
+def _is_inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _to_fraction(value: object) -> Fraction:

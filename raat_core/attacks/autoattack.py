@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 import torch
 from torch import Tensor, nn
 
+from raat_core.errors import UserError
 from raat_core.randomness import derive_seed
 from raat_core.spec import AutoAttackEvaluation
 
-
-def package_version() -> str:
-    """Version of the installed `pyautoattack`."""
-    return importlib.metadata.version("pyautoattack")
+FEWEST_CLASSES = 4
+"""The targeted difference-of-logits-ratio loss compares the four largest logits."""
 
 
 def run_autoattack(
@@ -28,6 +25,9 @@ def run_autoattack(
         images: (N, C, H, W) in [0, 1], on the model's device.
         labels: (N,) int64.
         settings: the ball, the batch size (which the random draws depend on), and the seed.
+
+    Raises:
+        UserError: there are fewer classes than AutoAttack's targeted loss needs.
     """
     from pyautoattack import AutoAttack
 
@@ -41,7 +41,12 @@ def run_autoattack(
         device=images.device,
     )
     classes = _number_of_classes(model, images)
-    # Targeted attacks go through the other classes; the package takes 9, more than 4 classes have.
+    if classes < FEWEST_CLASSES:
+        raise UserError(
+            f"autoattack: the standard version needs at least {FEWEST_CLASSES} classes, "
+            f"not {classes}"
+        )
+    # The package attacks towards 9 other classes, which a model of fewer classes has not.
     attack.apgd_targeted.n_target_classes = min(9, classes - 1)
     attack.fab.n_target_classes = min(9, classes - 1)
     with torch.random.fork_rng():

@@ -102,4 +102,5 @@ class Pgd:
 
 def _l2_norm(tensor: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 1, 1, 1), kept from zero."""
-    return tensor.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+    norms: Tensor = tensor.flatten(1).norm(dim=1)
+    return norms.clamp(min=1e-12)[:, None, None, None]

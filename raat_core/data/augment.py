@@ -25,9 +25,7 @@ def random_crop(images: Tensor, settings: Augmentation, generator: torch.Generat
     padding = settings.crop_padding
     mode = "constant" if settings.padding == "zero" else "reflect"
     padded = functional.pad(images, (padding,) * 4, mode=mode)
-    offsets = torch.randint(
-        2 * padding + 1, (2, batch), device=images.device, generator=generator
-    )
+    offsets = torch.randint(2 * padding + 1, (2, batch), device=images.device, generator=generator)
     rows = offsets[0][:, None] + torch.arange(height, device=images.device)
     columns = offsets[1][:, None] + torch.arange(width, device=images.device)
     sample = torch.arange(batch, device=images.device)[:, None, None, None]

@@ -56,7 +56,7 @@ def load_data_set(name: str, root: Path | None = None) -> DataSet:
 def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
     """Split into (kept, held out): of every class, evenly spaced samples are held out."""
     held_out = torch.zeros(len(split), dtype=torch.bool)
-    for label in split.labels.unique():
+    for label in torch.unique(split.labels):
         positions = torch.nonzero(split.labels == label).squeeze(1)
         held_out[positions[evenly_spaced(len(positions), round(fraction * len(positions)))]] = True
     return split.take(torch.nonzero(~held_out)[:, 0]), split.take(torch.nonzero(held_out)[:, 0])

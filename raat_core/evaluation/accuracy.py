@@ -46,7 +46,7 @@ def predict(
     require_evaluation_mode(model)
     predictions = []
     positions = torch.arange(len(split), device=split.labels.device)
-    for number, indices in enumerate(positions.split(batch_size)):
+    for number, indices in enumerate(torch.split(positions, batch_size)):
         between_batches()
         images, labels = split.batch(indices)
         if attack is not None:

@@ -32,7 +32,7 @@ class Record:
     @property
     def correct(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """(N,) whether the prediction withstood the attack."""
-        return self.prediction == self.label
+        return np.equal(self.prediction, self.label)
 
     @property
     def accuracy(self) -> float:

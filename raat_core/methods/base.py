@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -47,16 +48,35 @@ class Step(Protocol):
     epoch, the step and a name alone, so that a resumed run repeats them.
     """
 
-    epoch: int
-    number: int
-    views: tuple[Tensor, ...]
-    """`Method.views` independent augmentations of the batch, each (B, C, H, W)."""
-    natural: Tensor
-    """The same images without augmentation, (B, C, H, W)."""
-    labels: Tensor
-    """(B,) int64."""
-    indices: Tensor
-    """(B,) int64 positions in the training set, for methods that remember samples."""
+    @property
+    def epoch(self) -> int:
+        """The epoch, counted from 0."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """The step within the epoch, counted from 0."""
+        ...
+
+    @property
+    def views(self) -> tuple[Tensor, ...]:
+        """`Method.views` independent augmentations of the batch, each (B, C, H, W)."""
+        ...
+
+    @property
+    def natural(self) -> Tensor:
+        """The same images without augmentation, (B, C, H, W)."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """(B,) int64."""
+        ...
+
+    @property
+    def indices(self) -> Tensor:
+        """(B,) int64 positions in the training set, for methods that remember samples."""
+        ...
 
     def stacked_views(self) -> tuple[Tensor, Tensor]:
         """All views below one another and their labels: (V*B, C, H, W) and (V*B,)."""
@@ -131,10 +151,17 @@ class MethodSettings(Frozen):
             return "paper"
         return "released" if departures == self.preset("released") else "mixed"
 
+    def replace(self, changes: Mapping[str, object]) -> MethodSettings:
+        """These settings with other values under some config keys (pydantic's error for bad)."""
+        return type(self).model_validate({**self.model_dump(by_alias=True), **changes})
+
     def distinctive(self) -> dict[str, object]:
         """The settings that differ from their variant's preset, under their config keys."""
         base = type(self).model_validate(
-            {"name": self.name, **self.preset("released" if self.variant == "released" else "paper")}
+            {
+                "name": self.name,
+                **self.preset("released" if self.variant == "released" else "paper"),
+            }
         )
         mine, theirs = self.model_dump(by_alias=True), base.model_dump(by_alias=True)
         return {key: value for key, value in mine.items() if value != theirs[key]}
@@ -221,7 +248,17 @@ def load_plugin(plugin: str) -> None:
         else:
             importlib.import_module(plugin)
     except (ImportError, OSError, SyntaxError) as error:
-        raise UserError(f"plugins = {plugin!r}: cannot be imported: {error}") from error
+        raise UserError(f"{plugin!r} cannot be imported: {error}") from error
+
+
+def load_plugins_from_environment() -> None:
+    """`load_plugin` for every entry of RAAT_PLUGINS, separated as PATH is.
+
+    Raises:
+        UserError: one cannot be found or imported.
+    """
+    for plugin in filter(None, os.environ.get("RAAT_PLUGINS", "").split(os.pathsep)):
+        load_plugin(plugin)
 
 
 def _load_file(path: Path) -> None:

@@ -110,7 +110,7 @@ class Perturbed:
     """(B,) bool: 1 where DICAR counts the sample."""
 
     def supervised_images(self) -> Tensor:
-        """x'' where it is taken, else x'."""
+        """X'' where it is taken, else x'."""
         return self.reduced.where(self.takes_reduced[:, None, None, None], self.adversarial)
 
 
@@ -142,7 +142,7 @@ class RobustAlignment(Method):
         return boundary or (settings.dicar and settings.dicar_keeps == "both-views")
 
     def _reduce(self, step: Step, start: Start, adversarial: Tensor) -> Tensor:
-        """x'' (2B, C, H, W)."""
+        """X'' (2B, C, H, W)."""
         images, labels = step.stacked_views()
         eta = self.settings.eta
         if not self.settings.reduce_boundary:
@@ -187,7 +187,7 @@ class RobustAlignment(Method):
         clean_mode: BatchNormMode = "train",
         clean_logits: Tensor | None = None,
     ) -> Tensor:
-        """The JS term of Eq. 16, a scalar; the clean views are forwarded unless logits are given."""
+        """The JS term of Eq. 16, a scalar; without logits, the clean views are forwarded."""
         beta = self._beta(step)
         weight = beta[:, None, None, None]
         first, second = perturbed.adversarial.chunk(2)
@@ -207,7 +207,7 @@ class RobustAlignment(Method):
         return (jensen_shannon(prediction, target, self.settings.numerics) * kept).mean()
 
     def _beta(self, step: Step) -> Tensor:
-        """beta per sample (B,) or for all (1,)."""
+        """Beta per sample (B,) or for all (1,)."""
         size = len(step.labels) if self.settings.beta_per == "sample" else 1
         beta = step.beta(self.settings.gamma, size)
         return beta.maximum(1 - beta) if self.settings.fold_beta else beta

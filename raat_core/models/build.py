@@ -22,7 +22,7 @@ def build_model(architecture: str, channels: int, classes: int, seed: int) -> nn
     module, function = ARCHITECTURES[architecture].builder.split(":")
     with seeded(seed, "initialisation"):
         model: nn.Module = getattr(importlib.import_module(module), function)(channels, classes)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def build_model_for(architecture: str, dataset: str, seed: int) -> nn.Module:

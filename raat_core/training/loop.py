@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim import SGD
 
 from raat_core.attacks.pgd import Pgd
 from raat_core.cell_folder import CellFolder
@@ -22,6 +20,7 @@ from raat_core.methods.base import method_class
 from raat_core.models.build import build_model_for, in_mode
 from raat_core.randomness import generator
 from raat_core.spec import Cell
+from raat_core.training.optimizer import Sgd
 from raat_core.training.outputs import write_results
 from raat_core.training.state import Best, Progress, ResumeStore, Trainee, snapshot
 from raat_core.training.step import TrainingStep
@@ -63,12 +62,7 @@ class Training:
         self.train_split, self.selection_split = train.to(self.device), selection.to(self.device)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
         model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(self.device)
-        optimizer = SGD(
-            model.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        optimizer = Sgd(model, recipe.momentum, recipe.weight_decay)
         method = method_class(cell.method.name)(cell.method)
         self.trainee = Trainee(model, optimizer, method)
         self.store = ResumeStore(self.folder.resume, cell.digest)
@@ -135,12 +129,11 @@ class Training:
     def _run_steps(self) -> None:
         progress, batch_size = self.progress, self.cell.recipe.batch_size
         method, optimizer = self.trainee.method, self.trainee.optimizer
-        for group in optimizer.param_groups:
-            group["lr"] = self.cell.recipe.learning_rate_at(progress.epoch)
+        learning_rate = self.cell.recipe.learning_rate_at(progress.epoch)
         self.trainee.model.train()
         draws = generator("cpu", self.cell.seed, "shuffle", progress.epoch)
         order = torch.randperm(len(self.train_split), generator=draws).to(self.device)
-        for indices in order.split(batch_size)[progress.step :]:
+        for indices in torch.split(order, batch_size)[progress.step :]:
             self.check_stop()
             step = TrainingStep.draw(
                 self.cell,
@@ -153,8 +146,8 @@ class Training:
             )
             terms = method.loss(step)
             optimizer.zero_grad()
-            torch.stack(list(terms.values())).sum().backward()
-            optimizer.step()
+            torch.autograd.backward(torch.stack(list(terms.values())).sum())
+            optimizer.step(learning_rate)
             method.after_step(step)
             progress.finish_step(terms)
             self.reporter.step_done()
@@ -203,9 +196,7 @@ class Training:
         """Clean and PGD accuracy on the selection split, in percent."""
         model, split, cell = self.trainee.model, self.selection_split, self.cell
         threat = cell.threat_model
-        pgd = Pgd(
-            threat.norm, float(threat.epsilon), float(threat.step_size), cell.selection.steps
-        )
+        pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), cell.selection.steps)
         attack = pgd_batches(model, pgd, cell.seed, "selection", self.progress.epoch)
         batch_size = cell.selection.batch_size
         with in_mode(model, training=False):

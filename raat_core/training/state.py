@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
 
 from raat_core.errors import UserError
 from raat_core.methods.base import Method
 from raat_core.storage import Arrays, read_arrays, write_arrays
+from raat_core.training.optimizer import Sgd
 
 Tensors = dict[str, Tensor]
 
@@ -66,7 +66,7 @@ class Trainee:
     """The live objects whose contents are saved."""
 
     model: nn.Module
-    optimizer: SGD
+    optimizer: Sgd
     method: Method
 
 
@@ -83,7 +83,7 @@ class ResumeStore:
         """Keep the state; a crash at any moment leaves at least one whole state."""
         arrays = {
             **_prefixed("model.", trainee.model.state_dict()),
-            **_prefixed("momentum.", _momentum(trainee)),
+            **_prefixed("momentum.", trainee.optimizer.momentum_buffers),
             **_prefixed("method.", trainee.method.state()),
         }
         metadata: dict[str, Any] = {
@@ -136,11 +136,13 @@ class ResumeStore:
             raise UserError(f"{path} belongs to another cell: {metadata['digest']}")
         tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         trainee.model.load_state_dict(_unprefixed("model.", tensors))
-        _load_momentum(trainee, _unprefixed("momentum.", tensors))
+        device = next(trainee.model.parameters()).device
+        trainee.optimizer.momentum_buffers = {
+            name: buffer.to(device) for name, buffer in _unprefixed("momentum.", tensors).items()
+        }
         trainee.method.load_state(_unprefixed("method.", tensors))
         best = metadata.get("best")
         terms = tensors.get("progress.terms")
-        device = next(trainee.model.parameters()).device
         return Progress(
             epoch=metadata["epoch"],
             step=metadata["step"],
@@ -177,19 +179,3 @@ def _unprefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _momentum(trainee: Trainee) -> Tensors:
-    state = trainee.optimizer.state
-    return {
-        name: state[parameter]["momentum_buffer"]
-        for name, parameter in trainee.model.named_parameters()
-        if state.get(parameter, {}).get("momentum_buffer") is not None
-    }
-
-
-def _load_momentum(trainee: Trainee, buffers: Tensors) -> None:
-    for name, parameter in trainee.model.named_parameters():
-        if name in buffers:
-            buffer = buffers[name].to(parameter.device)
-            trainee.optimizer.state[parameter] = {"momentum_buffer": buffer}

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL_CELL, small_cell
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import SMALL_CELL, small_cell
 from raat_core import api
 from raat_core.errors import UserError
 from raat_core.methods.base import method_class, method_names
@@ -80,7 +80,10 @@ def test_the_variant_is_derived_from_the_settings() -> None:
     assert variant() == variant(eta=0.3) == "paper"
     assert variant(variant="released") == variant(variant="released", eta=0.3) == "released"
     assert variant(temperature=0.5) == variant(variant="released", temperature=1.0) == "mixed"
-    pgd_at = {name: small_cell(method={"name": "pgd-at", "variant": name}) for name in ("paper", "released")}
+    pgd_at = {
+        name: small_cell(method={"name": "pgd-at", "variant": name})
+        for name in ("paper", "released")
+    }
     assert pgd_at["paper"] == pgd_at["released"]
 
 

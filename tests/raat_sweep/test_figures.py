@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from raat_sweep.figures import draw, summarise_figure, write_figure
 
 from raat_core.errors import UserError
+from raat_sweep.figures import draw, summarise_figure, write_figure
 
 NAN = math.nan
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from raat_sweep.tables import improvement, lay_out, summarise, to_latex, to_markdown, write_table
 
 from raat_core.errors import UserError
+from raat_sweep.tables import improvement, lay_out, summarise, to_latex, to_markdown, write_table
 
 TITLES = {"clean": "Clean", "aa": "AA"}
 

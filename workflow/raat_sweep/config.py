@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from raat_core.data.catalogue import DATA_SETS
 from raat_core.errors import UserError
-from raat_core.methods.base import load_plugin
+from raat_core.methods.base import MethodSettings, load_plugin
 from raat_core.spec import (
     ArchitectureName,
     AutoAttackEvaluation,
@@ -27,8 +27,10 @@ from raat_core.spec import (
     Selection,
     ThreatModel,
 )
-from raat_core.validation import Frozen, PixelFraction, parse, suggest
+from raat_core.validation import Frozen, PixelFraction, explain, parse, suggest
 
+WITH_TRAINING = "training"
+"""The job whose attacks run in the process that trains the cell."""
 ITEM_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 
 
@@ -66,7 +68,11 @@ class ThreatModelEntry(Frozen):
 
 class _AttackEntry(Frozen):
     title: str = Field(description="Column title.")
-    job: str = Field("gradient", description="Attacks of one job run in one process, one a cell.")
+    job: str = Field(
+        "gradient",
+        description="Attacks of one job run in one process, one a cell; `training`: in the process "
+        "that trains the cell.",
+    )
     samples: int | None = Field(
         None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
     )
@@ -116,7 +122,7 @@ class AutoAttackEntry(_AttackEntry):
 
     kind: Literal["autoattack"] = "autoattack"
     version: Literal["standard"] = Field("standard", description="AutoAttack's version.")
-    job: str = Field("autoattack", description="Attacks of one job run in one process, one a cell.")
+    job: str = Field("autoattack", description="As for other attacks.")
 
     def resolve(self, threat: ThreatModel) -> Evaluation:
         """The evaluation in a threat model's ball."""
@@ -240,7 +246,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 class Config(Frozen):
     """A whole config file."""
 
-    results: str = Field("results", description="Folder for everything that is made.")
+    results: str = Field(
+        "results", description="Folder for everything that is made: letters, digits, . _ + - /"
+    )
     plugins: tuple[str, ...] = Field(
         (), description="Python files or modules that register methods of your own."
     )
@@ -274,6 +282,15 @@ class Config(Frozen):
         return merged
 
     @model_validator(mode="after")
+    def _check_results(self) -> Config:
+        if not re.fullmatch(r"[A-Za-z0-9._+/-]+", self.results) or ".." in self.results.split("/"):
+            raise ValueError(
+                f"results = {self.results!r}: must be a path of letters, digits, . _ + - and /, "
+                f"without .."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_names(self) -> Config:
         for name, item in self.items.items():
             if not re.fullmatch(ITEM_NAME, name):
@@ -285,6 +302,7 @@ class Config(Frozen):
                 _require(f"{where}.recipe", grid.recipe, self.recipes)
                 for label in grid.methods:
                     _require(f"{where}.methods", label, self.methods)
+                    _check_varied(where, grid, self.methods[label])
             for where, metrics in _metrics(name, item):
                 for metric in metrics:
                     _require(where, metric, self.attacks)
@@ -331,6 +349,16 @@ def _require(where: str, value: str, known: Mapping[str, object]) -> None:
         raise ValueError(f"{where} = '{value}'{suggest(value, known)}")
 
 
+def _check_varied(where: str, grid: Grid, settings: MethodSettings) -> None:
+    for setting, values in grid.vary.items():
+        for value in values:
+            try:
+                settings.replace({setting: value})
+            except ValidationError as error:
+                (line, *_) = explain(error, f"{where}.vary.{setting}")
+                raise ValueError(line) from None
+
+
 def read_config(data: Mapping[str, Any], source: str) -> Config:
     """Validate a config; its plugins are loaded first, so that their methods are known.
 
@@ -341,7 +369,10 @@ def read_config(data: Mapping[str, Any], source: str) -> Config:
     if not isinstance(plugins, (list, tuple)) or not all(isinstance(p, str) for p in plugins):
         raise UserError(f"{source}: plugins = {plugins!r}: must be a list of files or modules")
     for plugin in plugins:
-        load_plugin(plugin)
+        try:
+            load_plugin(plugin)
+        except UserError as error:
+            raise UserError(f"{source}: plugins: {error}") from error
     return parse(Config, dict(data), source)
 
 

@@ -49,6 +49,12 @@ def describe(plan: Plan, name: str) -> Description:
     return {**common, "metrics": titles, "panels": panels, "rows": plan.figure_rows(name)}
 
 
+def describe_cells(plan: Plan) -> Description:
+    """As `describe`, for `cells.csv`."""
+    summaries = [[cell, plan.attack_summary(cell, attacks)] for cell, attacks in plan.jobs]
+    return {"kind": "cells", "results": plan.config.results, "summaries": summaries}
+
+
 def build(item: Description) -> None:
     """Make an item's files from the records that there are.
 
@@ -58,7 +64,7 @@ def build(item: Description) -> None:
     # pandas and matplotlib take a second to import, which building the graph does not need.
     results = Path(item["results"])
     if item["kind"] == "cells":
-        write_cells(results, item["jobs"])
+        write_cells(results, item["summaries"])
     elif item["kind"] == "table":
         from raat_sweep.measurements import measure
         from raat_sweep.tables import write_table
@@ -110,8 +116,12 @@ CELL_COLUMNS = (
 )  # fmt: skip
 
 
-def write_cells(results: Path, jobs: Sequence[Sequence[str]]) -> None:
+def write_cells(results: Path, summaries: Sequence[Sequence[str]]) -> None:
     """`cells.csv`: one row per cell and attack of all items, tidy.
+
+    Args:
+        results: the config's folder.
+        summaries: (cell's name, name of the file that lists its attacks).
 
     Raises:
         UserError: a file is missing or damaged.
@@ -119,14 +129,14 @@ def write_cells(results: Path, jobs: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=CELL_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for cell, attacks in jobs:
-        writer.writerows(_cell_rows(CellFolder(results / "cells" / cell), attacks))
+    for cell, summary in summaries:
+        writer.writerows(_cell_rows(CellFolder(results / "cells" / cell), summary))
     write_text(results / "cells.csv", text.getvalue())
 
 
-def _cell_rows(folder: CellFolder, attacks: str) -> list[dict[str, Any]]:
+def _cell_rows(folder: CellFolder, summary_name: str) -> list[dict[str, Any]]:
     cell, manifest = folder.read_cell(), folder.read_manifest()
-    summary = read_json(folder.path / f"attacked_{attacks}.json")
+    summary = read_json(folder.path / summary_name)
     settings = " ".join(f"{key}={value}" for key, value in cell.method.distinctive().items())
     return [
         {

@@ -47,7 +47,9 @@ def measure_figure(
     """`measure` or `curves`, as each panel's x asks for; columns as there."""
     over_epochs = [row for row in rows if panels[row["panel"]]["x"] == "epoch"]
     others = [row for row in rows if panels[row["panel"]]["x"] != "epoch"]
-    frames = [make(some, cells) for make, some in ((curves, over_epochs), (measure, others)) if some]
+    frames = [
+        make(some, cells) for make, some in ((curves, over_epochs), (measure, others)) if some
+    ]
     return pd.concat(frames, ignore_index=True)
 
 

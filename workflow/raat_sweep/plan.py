@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from raat_core.data.catalogue import DATA_SETS
-from raat_core.methods.base import MethodSettings, resolve_settings
+from raat_core.errors import UserError
 from raat_core.models.catalogue import ARCHITECTURES
 from raat_core.spec import Cell, Checkpoint, Evaluation, EvaluationList, evaluation_name
 from raat_core.validation import format_fraction
-from raat_sweep.config import Config, Figure, Grid, Panel, Table
+from raat_sweep.config import WITH_TRAINING, Config, Figure, Grid, Panel, Table
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,17 @@ class Plan:
 
     A job holds every attack that any item of the config wants of a cell, so that no two jobs
     attack one cell in the same way.
+
+    Raises:
+        UserError: two cells of an item would stand in the same place.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.cells: dict[str, Cell] = {}
         attacks: dict[JobKey, dict[str, Evaluation]] = {}
-        for item in config.items.values():
+        for name, item in config.items.items():
+            self._require_distinct_places(name, item)
             for point, metrics in self._wanted(item):
                 self.cells[point.cell.name] = point.cell
                 for metric in metrics:
@@ -75,6 +79,23 @@ class Plan:
             for key, chosen in attacks.items()
         }
         self.jobs = {(key.cell, chosen.name): chosen for key, chosen in self.lists.items()}
+        self._with_training: dict[str, str] = {}
+        for key, chosen in self.lists.items():
+            if key.job == WITH_TRAINING:
+                self._with_training.setdefault(key.cell, chosen.name)
+
+    def attack_summary(self, cell: str, attacks: str) -> str:
+        """Name of the file that says that an attack list is done, in the cell's folder.
+
+        `run_...` is made by the process that trains the cell, for attacks of the job `training`;
+        of two lists (for the best and the last checkpoint) that process runs the first.
+        """
+        return f"{'run' if self._with_training.get(cell) == attacks else 'attacked'}_{attacks}.json"
+
+    def training_summary(self, cell: str) -> str:
+        """Name of the file that says that a cell is trained, in the cell's folder."""
+        attacks = self._with_training.get(cell)
+        return self.attack_summary(cell, attacks) if attacks else "trained.json"
 
     def jobs_of(self, name: str) -> list[tuple[str, str]]:
         """(cell's name, attack list's name) of what an item is made from; none twice."""
@@ -106,11 +127,12 @@ class Plan:
                 threat = self.config.threat_models[grid.threat_model].resolve(dataset)
                 for values in itertools.product(*grid.vary.values()):
                     varied = dict(zip(grid.vary, values, strict=True))
+                    method = self.config.methods[label].replace(varied)
                     for seed in grid.seeds:
                         cell = Cell(
                             dataset=dataset,
                             architecture=architecture,
-                            method=self._method(label, varied),
+                            method=method,
                             threat_model=threat,
                             recipe=self.config.recipes[grid.recipe],
                             selection=self.config.selection,
@@ -163,11 +185,24 @@ class Plan:
             for point in self.points(panel.grids):
                 yield point, () if panel.x == "epoch" else panel.metrics
 
+    def _require_distinct_places(self, name: str, item: Table | Figure) -> None:
+        """Refuse two cells that would be one row, or one point of a line, and not be told apart."""
+        places: dict[object, str] = {}
+        parts = {"": item} if isinstance(item, Table) else item.panels
+        for letter, part in parts.items():
+            for point in self.points(part.grids):
+                shown = point.row.values() if isinstance(part, Table) else _place(point, part)
+                place = (letter, *shown, point.cell.seed)
+                other = places.setdefault(place, point.cell.name)
+                if other != point.cell.name:
+                    raise UserError(
+                        f"items.{name}{f'.panels.{letter}' if letter else ''}: {other} and "
+                        f"{point.cell.name} would stand in the same place; give what they differ "
+                        f"in labels of its own in `methods`, or a table or panel of its own"
+                    )
+
     def _job_key(self, cell: Cell, checkpoint: Checkpoint, metric: str) -> JobKey:
         return JobKey(cell.name, checkpoint, self.config.attacks[metric].job)
-
-    def _method(self, label: str, varied: Mapping[str, Any]) -> MethodSettings:
-        return resolve_settings({**self.config.methods[label].model_dump(by_alias=True), **varied})
 
     def _source(self, point: Point, checkpoint: Checkpoint, metric: str) -> dict[str, Any]:
         attack = self.config.attacks[metric].resolve(point.cell.threat_model)

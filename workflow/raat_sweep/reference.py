@@ -68,7 +68,5 @@ def _method_settings() -> str:
             if isinstance(extra, dict) and "released" in extra:
                 values = f"{extra['paper']!r} / {extra['released']!r}"
             text = f"{field.alias or key}: {values}. {field.description}"
-            lines += textwrap.wrap(
-                text, 96, initial_indent="#   ", subsequent_indent="#     "
-            )
+            lines += textwrap.wrap(text, 96, initial_indent="#   ", subsequent_indent="#     ")
     return "\n".join(lines) + "\n"

@@ -17,12 +17,12 @@ rule table:
         markdown=f"{RESULTS}/{{table}}.md",
         latex=f"{RESULTS}/{{table}}.tex",
         cells=f"{RESULTS}/{{table}}.cells.csv",
-    params:
-        item=lambda wildcards: describe(PLAN, wildcards.table),
     log:
         f"{RESULTS}/logs/aggregate/{{table}}.log",
     conda:
         "../../envs/raat.yaml"
+    params:
+        item=lambda wildcards: describe(PLAN, wildcards.table),
     script:
         "../scripts/build_item.py"
 
@@ -39,12 +39,12 @@ rule figure:
         ),
         pdf=f"{RESULTS}/{{figure}}.pdf",
         csv=f"{RESULTS}/{{figure}}.csv",
-    params:
-        item=lambda wildcards: describe(PLAN, wildcards.figure),
     log:
         f"{RESULTS}/logs/aggregate/{{figure}}.log",
     conda:
         "../../envs/raat.yaml"
+    params:
+        item=lambda wildcards: describe(PLAN, wildcards.figure),
     script:
         "../scripts/build_item.py"
 
@@ -54,11 +54,11 @@ rule cells:
         attacked(PLAN.jobs),
     output:
         csv=f"{RESULTS}/cells.csv",
-    params:
-        item={"kind": "cells", "results": RESULTS, "jobs": list(PLAN.jobs)},
     log:
         f"{RESULTS}/logs/aggregate/cells.log",
     conda:
         "../../envs/raat.yaml"
+    params:
+        item=describe_cells(PLAN),
     script:
         "../scripts/build_item.py"

@@ -1,6 +1,4 @@
 import json
-import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -8,14 +6,11 @@ from snakemake.exceptions import WorkflowError
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow")]
-# Jobs find the packages wherever they run, installed or not.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(ROOT), str(ROOT / "workflow"), os.environ.get("PYTHONPATH", "")]
-).rstrip(os.pathsep)
 
 from raat_core.errors import UserError
 from raat_sweep.config import Table, read_config
-from raat_sweep.items import build_with_gaps, describe, product_names
+from raat_sweep.items import build_with_gaps, describe, describe_cells, product_names
+from raat_sweep.jobs import prepare_environment
 from raat_sweep.plan import Plan
 
 try:
@@ -27,13 +22,7 @@ RESULTS = PLAN.config.results
 CELLS = f"{RESULTS}/cells"
 TABLES = [name for name, item in PLAN.config.items.items() if isinstance(item, Table)]
 FIGURES = [name for name in PLAN.config.items if name not in TABLES]
-# In a conda environment `python` is its own; otherwise it is the one that runs Snakemake.
-PYTHON = (
-    "python"
-    if workflow.deployment_settings.deployment_method
-    else shlex.quote(sys.executable)
-)
-PLUGINS = " ".join(f"--plugin {shlex.quote(name)}" for name in PLAN.config.plugins)
+prepare_environment(ROOT, PLAN.config.plugins)
 
 
 wildcard_constraints:
@@ -50,17 +39,22 @@ def products(name):
 
 def trained(cell):
     """The file that says that a cell is trained."""
-    return f"{CELLS}/{cell}/trained.json"
+    return f"{CELLS}/{cell}/{PLAN.training_summary(cell)}"
 
 
 def attacked(pairs):
     """The files that say that attack lists are done: pairs of cell and list."""
-    return [f"{CELLS}/{cell}/attacked_{attacks}.json" for cell, attacks in pairs]
+    return [
+        f"{CELLS}/{cell}/{PLAN.attack_summary(cell, attacks)}"
+        for cell, attacks in pairs
+    ]
 
 
 def sources(name):
     """What an item is made from."""
-    return attacked(PLAN.jobs_of(name)) + [trained(cell) for cell in PLAN.curves_of(name)]
+    return attacked(PLAN.jobs_of(name)) + [
+        trained(cell) for cell in PLAN.curves_of(name)
+    ]
 
 
 def cell_spec(wildcards):
@@ -74,9 +68,18 @@ def attack_list(wildcards):
     return json.dumps(chosen["attacks"], sort_keys=True)
 
 
+def checkpoint(wildcards):
+    """Which weights an attack list is for."""
+    return PLAN.jobs[wildcards.cell, wildcards.attacks].checkpoint
+
+
 def unfinished_items():
     """Tables and figures that were asked for and not made."""
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("table", "figure")]
+    jobs = [
+        job
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in ("table", "figure")
+    ]
     return [str(job.wildcards[0]) for job in jobs]
 
 

@@ -1,0 +1,149 @@
+"""Evaluation: its protocol, its records, and that nothing is computed twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import small_cell
+from raat_core import api
+from raat_core.cell_folder import CellFolder
+from raat_core.data.dataset import DataSet, Split, evenly_spaced
+from raat_core.errors import Interrupted, UserError
+from raat_core.evaluation.accuracy import predict
+from raat_core.evaluation.records import Record
+from raat_core.evaluation.run import evaluate_cell, predict_under
+from raat_core.models.build import build_model
+from raat_core.spec import CleanEvaluation, Evaluation, EvaluationList, PgdEvaluation
+
+BALL: dict[str, Any] = {"norm": "linf", "epsilon": 0.15, "step_size": 0.05}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, small_data: DataSet) -> CellFolder:
+    folder = tmp_path_factory.mktemp("cell")
+    return CellFolder(api.train(small_cell(), folder, device="cpu", data=small_data))
+
+
+def evaluate(
+    folder: CellFolder, data: DataSet, *attacks: Evaluation, **more: Any
+) -> dict[str, Any]:
+    evaluations = EvaluationList(attacks=attacks, **more)
+    return evaluate_cell(folder, evaluations, data, CPU)
+
+
+def test_a_model_in_training_mode_is_refused(small_data: DataSet) -> None:
+    model = build_model("resnet-mini", 1, 10, seed=0)
+    with pytest.raises(ValueError, match="in training mode"):
+        predict(model.train(), small_data.test, batch_size=10)
+    with pytest.raises(ValueError, match="in training mode"):
+        predict_under(model, small_data.test, CleanEvaluation())
+    model.eval().get_submodule("bn1").train()
+    with pytest.raises(ValueError, match="module 'bn1' is in training mode"):
+        predict(model, small_data.test, batch_size=10)
+
+
+def test_a_record_holds_every_sample_and_what_qualifies_it(
+    trained: CellFolder, small_data: DataSet
+) -> None:
+    attack = PgdEvaluation(**BALL, steps=3)
+    summary = evaluate(trained, small_data, CleanEvaluation(), attack)
+    clean, attacked = (Record.read(trained.record(entry["record"])) for entry in summary["attacks"])
+    assert np.array_equal(clean.index, np.arange(60))
+    assert np.array_equal(clean.label, small_data.test.labels.numpy())
+    assert attacked.accuracy <= clean.accuracy
+    assert summary["attacks"][1]["accuracy"] == attacked.accuracy
+    assert attacked.metadata["attack"] == attack.to_json()
+    assert attacked.metadata["checkpoint"] == "best"
+    assert attacked.metadata["split"] == "test"
+    assert attacked.metadata["epoch"] == trained.read_manifest()["best"]["epoch"]
+    model = api.load(trained.path, device="cpu")
+    images, labels = small_data.test.batch(torch.arange(60))
+    assert np.array_equal(clean.prediction, model(images).argmax(1).int().numpy())
+    assert np.array_equal(clean.label, labels.numpy())
+
+
+def test_both_checkpoints_can_be_attacked(trained: CellFolder, small_data: DataSet) -> None:
+    names = {
+        evaluate(trained, small_data, CleanEvaluation(), checkpoint=checkpoint)["attacks"][0][
+            "record"
+        ]
+        for checkpoint in ("best", "last")
+    }
+    assert len(names) == 2
+
+
+def test_a_part_of_the_test_set_is_evenly_spaced(trained: CellFolder, small_data: DataSet) -> None:
+    summary = evaluate(trained, small_data, CleanEvaluation(samples=20))
+    record = Record.read(trained.record(summary["attacks"][0]["record"]))
+    assert np.array_equal(record.index, np.arange(0, 60, 3))
+    assert evenly_spaced(10, 4).tolist() == [0, 2, 5, 7]
+    with pytest.raises(UserError, match="samples = 61: the test set has 60 images"):
+        evaluate(trained, small_data, CleanEvaluation(samples=61))
+
+
+def test_what_is_recorded_is_not_attacked_again(
+    trained: CellFolder, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = PgdEvaluation(**BALL, steps=1), PgdEvaluation(**BALL, steps=2)
+    evaluate(trained, small_data, first)
+    asked = []
+
+    def note(model: nn.Module, split: Split, evaluation: Evaluation, *more: Any) -> Tensor:
+        asked.append(evaluation)
+        return predict_under(model, split, evaluation, *more)
+
+    monkeypatch.setattr("raat_core.evaluation.run.predict_under", note)
+    summary = evaluate(trained, small_data, first, second)
+    assert asked == [second]
+    assert len(summary["attacks"]) == 2
+
+
+def test_restarts_keep_the_first_success(trained: CellFolder, small_data: DataSet) -> None:
+    model = api.load(trained.path, device="cpu")
+    labels = small_data.test.labels
+    once = predict_under(model, small_data.test, PgdEvaluation(**BALL, steps=1))
+    thrice = predict_under(model, small_data.test, PgdEvaluation(**BALL, steps=1, restarts=3))
+    fooled = once != labels
+    assert torch.equal(thrice[fooled], once[fooled])
+    assert (thrice != labels).sum() >= fooled.sum()
+
+
+def test_an_interrupted_evaluation_keeps_finished_attacks(
+    tmp_path: Path, small_data: DataSet
+) -> None:
+    folder = CellFolder(api.train(small_cell(), tmp_path, device="cpu", data=small_data))
+    calls = 0
+
+    def stop_in_the_second_attack() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise Interrupted(15)
+
+    attacks = (CleanEvaluation(), PgdEvaluation(**BALL, steps=1))
+    with pytest.raises(Interrupted):
+        evaluate_cell(
+            folder, EvaluationList(attacks=attacks), small_data, CPU, stop_in_the_second_attack
+        )
+    assert len(list((folder.path / "records").iterdir())) == 1
+
+
+def test_an_untrained_cell_is_refused(tmp_path: Path, small_data: DataSet) -> None:
+    CellFolder(tmp_path).write_spec(small_cell())
+    with pytest.raises(UserError, match="is not trained"):
+        evaluate(CellFolder(tmp_path), small_data, CleanEvaluation())
+
+
+def test_a_damaged_record_is_named(tmp_path: Path, small_data: DataSet) -> None:
+    folder = CellFolder(api.train(small_cell(), tmp_path, device="cpu", data=small_data))
+    name = evaluate(folder, small_data, CleanEvaluation())["attacks"][0]["record"]
+    folder.record(name).write_bytes(folder.record(name).read_bytes()[:-20])
+    with pytest.raises(UserError, match=f"{name}.safetensors is truncated"):
+        evaluate(folder, small_data, CleanEvaluation())

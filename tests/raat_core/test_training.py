@@ -1,0 +1,245 @@
+"""Training: what it leaves, that it resumes bit for bit, and that it stops for good reasons."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import SMALL_CELL, small_cell
+from raat_core import api
+from raat_core.cell_folder import CellFolder
+from raat_core.data.dataset import DataSet, hold_out
+from raat_core.errors import Interrupted, UserError
+from raat_core.methods.base import method_names
+from raat_core.spec import Cell, Checkpoint
+from raat_core.training.loop import Reporter, Training
+
+METHODS = [*method_names(), {"name": "raat", "variant": "released"}]
+
+
+def train(cell: Cell, folder: Path, data: DataSet, **options: Any) -> CellFolder:
+    return CellFolder(api.train(cell, folder, device="cpu", data=data, **options))
+
+
+def weights_of(folder: CellFolder) -> dict[str, np.ndarray[Any, Any]]:
+    checkpoints: tuple[Checkpoint, ...] = ("best", "last")
+    return {
+        f"{checkpoint}.{name}": array
+        for checkpoint in checkpoints
+        for name, array in folder.read_weights(checkpoint).arrays.items()
+    }
+
+
+def history_of(folder: CellFolder) -> list[dict[str, str]]:
+    """The history without the column that depends on the clock."""
+    with folder.history.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_equal_outcome(first: CellFolder, second: CellFolder) -> None:
+    left, right = weights_of(first), weights_of(second)
+    assert left.keys() == right.keys()
+    for name, array in left.items():
+        assert np.array_equal(array, right[name]), name
+    assert history_of(first) == history_of(second)
+
+
+class StopAt:
+    """`check_stop` that interrupts at its n-th call."""
+
+    def __init__(self, call: int) -> None:
+        self.left = call
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Interrupted(15)
+
+
+def run_with_stops(cell: Cell, folder: Path, data: DataSet, every: int) -> tuple[CellFolder, int]:
+    """Train with an interruption at every `every`-th chance; returns the number of sessions."""
+    sessions = 0
+    while True:
+        sessions += 1
+        training = Training(
+            cell, CellFolder(folder), data, torch.device("cpu"), check_stop=StopAt(every)
+        )
+        try:
+            training.run()
+        except Interrupted:
+            continue
+        return CellFolder(folder), sessions
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_an_interrupted_training_ends_as_one_that_ran_through(
+    method: Any, tmp_path: Path, small_data: DataSet
+) -> None:
+    cell = small_cell(method=method)
+    through = train(cell, tmp_path / "through", small_data)
+    stopped, sessions = run_with_stops(cell, tmp_path / "stopped", small_data, every=4)
+    assert sessions > 3
+    assert_equal_outcome(through, stopped)
+    assert len(stopped.read_manifest()["sessions"]) == sessions
+
+
+def test_resume_between_evaluation_batches(tmp_path: Path, small_data: DataSet) -> None:
+    cell = small_cell(selection={"steps": 2, "batch_size": 16, "split": "validation"})
+    through = train(cell, tmp_path / "through", small_data)
+    stopped, sessions = run_with_stops(cell, tmp_path / "stopped", small_data, every=7)
+    assert sessions > 2
+    assert_equal_outcome(through, stopped)
+
+
+def test_a_method_state_is_resumed(tmp_path: Path, small_data: DataSet) -> None:
+    """A method that remembers something between steps gets it back."""
+    api.load_plugin(str(Path(__file__).parent / "toy_method.py"))
+    cell = small_cell(method={"name": "toy", "smoothing": 0.2})
+    through = train(cell, tmp_path / "through", small_data)
+    stopped, _ = run_with_stops(cell, tmp_path / "stopped", small_data, every=4)
+    assert_equal_outcome(through, stopped)
+
+
+def test_what_a_finished_cell_leaves(tmp_path: Path, small_data: DataSet) -> None:
+    cell = small_cell()
+    folder = train(cell, tmp_path / cell.name, small_data)
+    assert sorted(path.name for path in folder.path.iterdir()) == [
+        "best.safetensors",
+        "history.csv",
+        "last.safetensors",
+        "manifest.json",
+        "spec.json",
+    ]
+    assert folder.read_cell() == cell
+    manifest = folder.read_manifest()
+    assert manifest["digest"] == cell.digest
+    assert manifest["best"]["split"] == "test"
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert [row["epoch"] for row in history_of(folder)] == ["1", "2"]
+    assert [row["learning_rate"] for row in history_of(folder)] == ["0.1", "0.010000000000000002"]
+    best = max(history_of(folder), key=lambda row: float(row["robust_accuracy"]))
+    assert folder.read_weights("best").epoch == int(best["epoch"]) == manifest["best"]["epoch"]
+    assert manifest["best"]["accuracy"] == float(best["robust_accuracy"])
+
+
+def test_a_finished_cell_is_not_trained_again(tmp_path: Path, small_data: DataSet) -> None:
+    cell = small_cell()
+    folder = train(cell, tmp_path / "cell", small_data)
+    before = {path: path.stat().st_mtime_ns for path in folder.path.iterdir()}
+    train(cell, tmp_path / "cell", small_data)
+    assert {path: path.stat().st_mtime_ns for path in folder.path.iterdir()} == before
+
+
+def test_a_folder_of_another_cell_is_refused(tmp_path: Path, small_data: DataSet) -> None:
+    train(small_cell(), tmp_path / "cell", small_data)
+    with pytest.raises(UserError, match="holds another cell"):
+        train(small_cell(seed=1), tmp_path / "cell", small_data)
+
+
+def test_damaged_weights_of_a_finished_cell_are_found(tmp_path: Path, small_data: DataSet) -> None:
+    folder = train(small_cell(), tmp_path / "cell", small_data)
+    path = folder.weights("best")
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        train(small_cell(), tmp_path / "cell", small_data)
+
+
+def interrupted(cell: Cell, folder: Path, data: DataSet, after: int) -> CellFolder:
+    training = Training(
+        cell, CellFolder(folder), data, torch.device("cpu"), check_stop=StopAt(after)
+    )
+    with pytest.raises(Interrupted):
+        training.run()
+    return CellFolder(folder)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+def test_the_state_before_is_used_if_the_newest_is_damaged(
+    damage: Callable[[Path], None], tmp_path: Path, small_data: DataSet
+) -> None:
+    cell = small_cell()
+    through = train(cell, tmp_path / "through", small_data)
+    folder = interrupted(cell, tmp_path / "cell", small_data, after=11)
+    assert (folder.resume / "state.previous.safetensors").exists()
+    damage(folder.resume / "state.safetensors")
+    assert_equal_outcome(train(cell, tmp_path / "cell", small_data), through)
+
+
+def test_no_whole_state_is_an_error_that_says_what_to_do(
+    tmp_path: Path, small_data: DataSet
+) -> None:
+    folder = interrupted(small_cell(), tmp_path / "cell", small_data, after=3)
+    truncate(folder.resume / "state.safetensors")
+    with pytest.raises(UserError, match=r"no whole state to resume from.*Remove"):
+        train(small_cell(), tmp_path / "cell", small_data)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path, small_data: DataSet) -> None:
+    recipe = {**SMALL_CELL["recipe"], "learning_rate": 1e30}
+    with pytest.raises(UserError, match=r"term 'supervised' is nan at epoch 1, step \d") as caught:
+        train(small_cell(recipe=recipe), tmp_path / "cell", small_data)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "cell" / "best.safetensors").exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, small_data: DataSet) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write"):
+        train(small_cell(), tmp_path / "file" / "cell", small_data)
+
+
+def test_seeds_and_only_seeds_change_the_weights(tmp_path: Path, small_data: DataSet) -> None:
+    first = train(small_cell(), tmp_path / "first", small_data)
+    torch.manual_seed(123)
+    again = train(small_cell(), tmp_path / "again", small_data)
+    other = train(small_cell(seed=1), tmp_path / "other", small_data)
+    assert_equal_outcome(first, again)
+    assert history_of(first) != history_of(other)
+
+
+def test_the_validation_split_is_held_out_of_training(small_data: DataSet) -> None:
+    train_split, validation = hold_out(small_data.train, 0.25)
+    assert len(train_split) + len(validation) == len(small_data.train)
+    for label in range(10):
+        total = int((small_data.train.labels == label).sum())
+        assert int((validation.labels == label).sum()) == round(0.25 * total)
+    everything = torch.cat([train_split.images, validation.images]).flatten(1)
+    original = small_data.train.images.flatten(1)
+    assert sorted(map(tuple, everything.tolist())) == sorted(map(tuple, original.tolist()))
+
+
+def test_the_reporter_hears_of_every_step(tmp_path: Path, small_data: DataSet) -> None:
+    class Counter(Reporter):
+        steps = 0
+        rows: list[dict[str, Any]] = []  # noqa: RUF012
+
+        def step_done(self) -> None:
+            self.steps += 1
+
+        def epoch_done(self, row: dict[str, Any], epochs: int) -> None:
+            self.rows.append(row)
+
+    counter = Counter()
+    train(small_cell(), tmp_path / "cell", small_data, reporter=counter)
+    assert counter.steps == 2 * 5
+    assert [row["epoch"] for row in counter.rows] == [1, 2]
+    assert json.loads(json.dumps(counter.rows)) == counter.rows

@@ -1,0 +1,136 @@
+"""Configs: what they start from, what they may say, and the one line for what they may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raat_core.errors import UserError
+from raat_sweep.config import Config, Table, read_config, read_config_file
+from raat_sweep.plan import Plan
+from raat_sweep.reference import reference_files
+
+ROOT = Path(__file__).resolve().parents[2]
+GRID: dict[str, Any] = {
+    "datasets": ["digits"],
+    "architectures": ["resnet-mini"],
+    "methods": ["PGD-AT"],
+    "seeds": [0],
+}
+TABLE: dict[str, Any] = {"kind": "table", "title": "T", "metrics": ["clean"], "grids": [GRID]}
+
+
+def with_grid(**changes: Any) -> dict[str, Any]:
+    return {"items": {"t": {**TABLE, "grids": [{**GRID, **changes}]}}}
+
+
+def test_a_config_starts_from_the_paper() -> None:
+    config = read_config({"items": {"t": TABLE}}, "test")
+    assert str(config.threat_models["linf"].epsilon) == "8/255"
+    assert config.recipes["default"].epochs == 110
+    assert list(config.attacks) == ["clean", "pgd10", "pgd100", "cw", "aa"]
+    assert list(config.methods) == ["PGD-AT", "TRADES", "MART", "Cons-AT", "RAAT", "RAAT++"]
+
+
+def test_entries_are_added_or_replaced() -> None:
+    methods = {"RAAT": {"name": "raat", "variant": "released"}, "mine": "trades"}
+    config = read_config({"methods": methods, "items": {"t": TABLE}}, "test")
+    assert config.methods["RAAT"].variant == "released"
+    assert config.methods["mine"].name == "trades"
+    assert config.methods["MART"].name == "mart"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("config/*.yaml")), ids=lambda path: path.name)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    Plan(read_config_file(path))
+
+
+@pytest.mark.parametrize("path", list(reference_files()))
+def test_generated_files_are_up_to_date(path: str) -> None:
+    """If this fails, run `python -m raat_sweep reference`."""
+    assert (ROOT / path).read_text() == reference_files()[path]
+
+
+def test_the_defaults_file_says_what_an_empty_config_means() -> None:
+    written = yaml.safe_load((ROOT / "config/defaults.yaml").read_text())
+    assert Config.model_validate(written) == Config.model_validate({})
+
+
+BAD_CONFIGS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"item": {}}, ["unknown key 'item'", "did you mean 'items'?"]),
+    ({"items": {"t": {**TABLE, "metrics": ["pgd"]}}}, ["items.t.metrics = 'pgd'", "'pgd10'?"]),
+    ({"items": {"t": {**TABLE, "kind": "tabel"}}}, ["items.t", "'table', 'figure'"]),
+    ({"items": {"../t": TABLE}}, ["items.../t", "letters, digits"]),
+    (with_grid(methods=["PGD-ATT"]), ["methods = 'PGD-ATT'", "did you mean 'PGD-AT'?"]),
+    (with_grid(seeds=[]), ["seeds", "at least 1 item"]),
+    (with_grid(seeds=[0, 0]), ["seeds = [0, 0]", "twice"]),
+    (with_grid(seeds=[-1]), ["seeds = [-1]", "from 0"]),
+    (with_grid(datasets=["cifar"]), ["= 'cifar'", "unknown data set"]),
+    (with_grid(architectures=["resnet"]), ["= 'resnet'", "unknown architecture"]),
+    (with_grid(threat_model="linff"), ["threat_model = 'linff'", "did you mean 'linf'?"]),
+    (with_grid(recipe="fast"), ["recipe = 'fast'", "allowed: default"]),
+    (with_grid(vary={"eta": []}), ["vary.eta = []", "at least one value"]),
+    (with_grid(methods=["RAAT"], vary={"eta": [0.1, 2]}), ["vary.eta: eta = 2", "less than 1"]),
+    (with_grid(methods=["RAAT"], vary={"etta": [0.1]}), ["etta", "did you mean 'eta'?"]),
+    ({"methods": {"x": {"name": "raat", "eta": 1.5}}}, ["methods.x.eta = 1.5", "less than 1"]),
+    ({"methods": {"x": {"name": "raaat"}}}, ["methods.x", "did you mean 'raat'?"]),
+    ({"attacks": {"aa": {"kind": "autoattack"}}}, ["attacks.aa", "title: is missing"]),
+    (
+        {"attacks": {"c": {"kind": "clean", "title": "C", "samples": 999}}, **with_grid()},
+        ["attacks.c.samples = 999", "at most 360"],
+    ),
+    (
+        {"threat_models": {"linf": {"norm": "linf", "epsilon": 8, "step_size": 2}}},
+        ["threat_models.linf", "epsilon = 8", "8/255"],
+    ),
+    ({"selection": {"split": "tset"}}, ["selection.split = 'tset'", "'test' or 'validation'"]),
+    ({"plugins": ["nowhere.py"]}, ["plugins: 'nowhere.py'", "no such file"]),
+    ({"plugins": "mine.py"}, ["plugins = 'mine.py'", "must be a list"]),
+    ({"results": "/tmp/../x"}, ["results = '/tmp/../x'"]),
+]
+
+
+@pytest.mark.parametrize(("config", "parts"), BAD_CONFIGS)
+def test_bad_configs_get_one_clear_line(config: dict[str, Any], parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        Plan(read_config(config, "my.yaml"))
+    message = str(caught.value)
+    assert message.startswith("my.yaml: ")
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_panel_needs_what_is_on_its_x_axis() -> None:
+    panel = {"title": "p", "x": "eta", "x_label": "η", "metrics": ["clean"], "grids": [GRID]}
+    figure = {"kind": "figure", "title": "f", "panels": {"a": panel}}
+    with pytest.raises(UserError, match="x = 'eta'; allowed: epoch, method"):
+        read_config({"items": {"f": figure}}, "test")
+
+
+def test_a_threat_model_may_have_other_balls_for_some_data_sets() -> None:
+    threat = {
+        "norm": "linf",
+        "epsilon": "8/255",
+        "step_size": "2/255",
+        "datasets": {"digits": {"epsilon": 0.15, "step_size": 0.05}},
+    }
+    config = read_config({"threat_models": {"linf": threat}, "items": {"t": TABLE}}, "test")
+    (cell,) = Plan(config).cells.values()
+    assert float(cell.threat_model.epsilon) == 0.15
+    assert isinstance(config.items["t"], Table)
+
+
+def test_cells_that_cannot_be_told_apart_are_refused() -> None:
+    recipes = {"short": {"epochs": 2, "decay_epochs": []}}
+    table = {**TABLE, "grids": [GRID, {**GRID, "recipe": "short"}]}
+    with pytest.raises(UserError, match=r"items\.t: .* would stand in the same place"):
+        Plan(read_config({"recipes": recipes, "items": {"t": table}}, "test"))
+    panel = {"title": "p", "x": "method", "x_label": "x", "metrics": ["clean"]}
+    grid = {**GRID, "architectures": ["resnet-mini", "resnet-18"]}
+    figure = {"kind": "figure", "title": "f", "panels": {"a": {**panel, "grids": [grid]}}}
+    with pytest.raises(UserError, match=r"items\.f\.panels\.a: "):
+        Plan(read_config({"items": {"f": figure}}, "test"))
