@@ -10,12 +10,18 @@ import hashlib
 import json
 import re
 from fractions import Fraction
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
 
 from raat_core.data.catalogue import DATA_SETS
-from raat_core.methods.base import MethodSettings, method_class, method_names, resolve_settings
+from raat_core.methods.base import (
+    BUILT_IN_METHODS,
+    MethodSettings,
+    method_class,
+    resolve_settings,
+)
 from raat_core.models.catalogue import ARCHITECTURES
 from raat_core.validation import Frozen, PixelFraction, format_fraction, suggest
 
@@ -134,15 +140,20 @@ ArchitectureName: TypeAlias = Annotated[
 
 
 class _MethodSchema:
-    """JSON schema of a method: any known one's settings, all but the name optional."""
+    """JSON schema of a method: a built-in one's settings, or whatever a plugin's may be."""
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
         alternatives = []
-        for name in method_names():
+        for name in BUILT_IN_METHODS:
             schema = method_class(name).Settings.model_json_schema(by_alias=True)
             schema["properties"]["variant"] = {"enum": ["paper", "released"]}
             alternatives.append({**schema, "required": ["name"]})
-        return {"anyOf": [{"enum": method_names()}, *alternatives]}
+        plugin = {
+            "type": "object",
+            "properties": {"name": {"type": "string", "not": {"enum": list(BUILT_IN_METHODS)}}},
+            "required": ["name"],
+        }
+        return {"anyOf": [{"type": "string"}, *alternatives, plugin]}
 
 
 MethodField: TypeAlias = Annotated[
@@ -168,7 +179,7 @@ class Cell(Frozen):
         """Plain data that `Cell` validates back to an equal cell."""
         return self.model_dump(mode="json", by_alias=True)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Twelve hex digits over all that can change this cell's numbers."""
         identity = {
@@ -178,7 +189,7 @@ class Cell(Frozen):
         }
         return _digest(identity, 12)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """A readable folder name, unique by its digest: letters, digits, `.`, `_`, `-`, `+`."""
         method = self.method.name
@@ -281,7 +292,7 @@ class EvaluationList(Frozen):
         """Plain data that `EvaluationList` validates back to an equal list."""
         return self.model_dump(mode="json", by_alias=True)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """`best_<digest>`: the same attacks on the same checkpoint have the same name."""
         return f"{self.checkpoint}_{_digest([self.to_json(), NUMERICS_VERSION], 8)}"

@@ -30,7 +30,7 @@ Start: TypeAlias = Literal["uniform", "gaussian"]
 AttackObjective: TypeAlias = Literal["cross-entropy", "kl", "margin"]
 BatchNormMode: TypeAlias = Literal["eval", "train"]
 
-_BUILT_IN = {
+BUILT_IN_METHODS = {
     "pgd-at": "raat_core.methods.pgd_at",
     "trades": "raat_core.methods.trades",
     "mart": "raat_core.methods.mart",
@@ -220,7 +220,7 @@ def register(method: MethodType) -> MethodType:
 
 def method_names() -> list[str]:
     """All known names: the built-in methods and those of loaded plugins."""
-    return [*_BUILT_IN, *(name for name in _registered if name not in _BUILT_IN)]
+    return [*BUILT_IN_METHODS, *(name for name in _registered if name not in BUILT_IN_METHODS)]
 
 
 def method_class(name: str) -> type[Method]:
@@ -229,8 +229,8 @@ def method_class(name: str) -> type[Method]:
     Raises:
         ValueError: no such method; names the nearest one and all that are known.
     """
-    if name not in _registered and name in _BUILT_IN:
-        importlib.import_module(_BUILT_IN[name])
+    if name not in _registered and name in BUILT_IN_METHODS:
+        importlib.import_module(BUILT_IN_METHODS[name])
     if name not in _registered:
         raise ValueError(f"unknown method{suggest(name, method_names())}")
     return _registered[name]

@@ -17,11 +17,11 @@ from raat_core import api
 from raat_core.cell_folder import CellFolder
 from raat_core.data.dataset import DataSet, hold_out
 from raat_core.errors import Interrupted, UserError
-from raat_core.methods.base import method_names
+from raat_core.methods.base import BUILT_IN_METHODS
 from raat_core.spec import Cell, Checkpoint
 from raat_core.training.loop import Reporter, Training
 
-METHODS = [*method_names(), {"name": "raat", "variant": "released"}]
+METHODS = [*BUILT_IN_METHODS, {"name": "raat", "variant": "released"}]
 
 
 def train(cell: Cell, folder: Path, data: DataSet, **options: Any) -> CellFolder:

@@ -49,7 +49,7 @@ def test_a_cell_is_attacked_by_one_job_of_a_kind() -> None:
 def test_jobs_cover_what_items_ask_for() -> None:
     made = plan(demo())
     for item in ("table1", "table5"):
-        for row in made.table_rows(item):
+        for row in made.rows_of(item):
             lists = [attacks for cell, attacks in made.jobs_of(item) if cell == row["cell"]]
             assert lists
 

@@ -34,19 +34,19 @@ def describe(plan: Plan, name: str) -> Description:
         "results": plan.config.results,
         "title": item.title,
         "checkpoint": item.checkpoint,
+        "rows": plan.rows_of(name),
         "selection": plan.config.selection.model_dump(mode="json"),
     }
     if isinstance(item, Table):
         metrics = {metric: plan.config.attacks[metric].title for metric in item.metrics}
-        rows = plan.table_rows(name)
-        return {**common, "metrics": metrics, "ours": list(item.ours), "rows": rows}
+        return {**common, "metrics": metrics, "ours": list(item.ours)}
     titles = {metric: attack.title for metric, attack in plan.config.attacks.items()}
     titles["robust"] = f"PGD-{plan.config.selection.steps}"
     panels = {
         letter: panel.model_dump(mode="json", include={"title", "x", "x_label", "metrics"})
         for letter, panel in item.panels.items()
     }
-    return {**common, "metrics": titles, "panels": panels, "rows": plan.figure_rows(name)}
+    return {**common, "metrics": titles, "panels": panels}
 
 
 def describe_cells(plan: Plan) -> Description:

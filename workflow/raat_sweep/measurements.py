@@ -20,7 +20,7 @@ def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
     A record that is missing or damaged leaves NaN, 0 samples, and the reason in `gap`.
 
     Args:
-        rows: from `Plan.table_rows` or `Plan.figure_rows`: `cell` and `record` name the file.
+        rows: from `Plan.rows_of`: `cell` and `record` name the file.
         cells: the folder of all cells.
     """
     return pd.DataFrame([{**row, **_outcome(cells / row["cell"], row["record"])} for row in rows])

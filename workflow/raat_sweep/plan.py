@@ -10,7 +10,14 @@ from typing import Any
 from raat_core.data.catalogue import DATA_SETS
 from raat_core.errors import UserError
 from raat_core.models.catalogue import ARCHITECTURES
-from raat_core.spec import Cell, Checkpoint, Evaluation, EvaluationList, evaluation_name
+from raat_core.spec import (
+    Cell,
+    Checkpoint,
+    Evaluation,
+    EvaluationList,
+    ThreatModel,
+    evaluation_name,
+)
 from raat_core.validation import format_fraction
 from raat_sweep.config import WITH_TRAINING, Config, Figure, Grid, Panel, Table
 
@@ -41,6 +48,22 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A table, or one panel of a figure, and its cells."""
+
+    letter: str
+    """The panel's; empty for a table."""
+    shown: Table | Panel
+    points: list[Point]
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Names of the attacks on its cells; curves over epochs need none."""
+        over_epochs = isinstance(self.shown, Panel) and self.shown.x == "epoch"
+        return () if over_epochs else self.shown.metrics
+
+
+@dataclass(frozen=True)
 class JobKey:
     """An attack job: some attacks on one checkpoint of one cell, in one process."""
 
@@ -62,15 +85,17 @@ class Plan:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.cells: dict[str, Cell] = {}
+        self._parts = {name: list(self._parts_of(item)) for name, item in config.items.items()}
+        self._resolved: dict[tuple[str, ThreatModel], Evaluation] = {}
         attacks: dict[JobKey, dict[str, Evaluation]] = {}
         for name, item in config.items.items():
-            self._require_distinct_places(name, item)
-            for point, metrics in self._wanted(item):
-                self.cells[point.cell.name] = point.cell
-                for metric in metrics:
-                    key = self._job_key(point.cell, item.checkpoint, metric)
-                    entry = config.attacks[metric]
-                    attacks.setdefault(key, {})[metric] = entry.resolve(point.cell.threat_model)
+            for part in self._parts[name]:
+                _require_distinct_places(name, part)
+                for point in part.points:
+                    self.cells[point.cell.name] = point.cell
+                    for metric in part.attacks:
+                        key = self._job_key(point.cell, item.checkpoint, metric)
+                        attacks.setdefault(key, {})[metric] = self._attack(metric, point.cell)
         self.lists = {
             key: EvaluationList(
                 checkpoint=key.checkpoint,
@@ -99,27 +124,51 @@ class Plan:
 
     def jobs_of(self, name: str) -> list[tuple[str, str]]:
         """(cell's name, attack list's name) of what an item is made from; none twice."""
-        item = self.config.items[name]
+        checkpoint = self.config.items[name].checkpoint
         keys = dict.fromkeys(
-            self._job_key(point.cell, item.checkpoint, metric)
-            for point, metrics in self._wanted(item)
-            for metric in metrics
+            self._job_key(point.cell, checkpoint, metric)
+            for part in self._parts[name]
+            for point in part.points
+            for metric in part.attacks
         )
         return [(key.cell, self.lists[key].name) for key in keys]
 
     def curves_of(self, name: str) -> list[str]:
         """Names of the cells of whose history an item draws curves; none twice."""
-        item = self.config.items[name]
-        return list(
-            dict.fromkeys(
-                point.cell.name
-                for panel in (item.panels.values() if isinstance(item, Figure) else ())
-                if panel.x == "epoch"
-                for point in self.points(panel.grids)
-            )
-        )
+        parts = [part for part in self._parts[name] if not part.attacks]
+        return list(dict.fromkeys(point.cell.name for part in parts for point in part.points))
 
-    def points(self, grids: Sequence[Grid]) -> Iterator[Point]:
+    def rows_of(self, name: str) -> list[dict[str, Any]]:
+        """One row per number that an item shows: its place in it, and the file that has it.
+
+        A row of a table has `Point.row`, one of a figure `panel`, `series` and `x`; both `seed`,
+        `metric`, `cell` and `record`. A curve over epochs is one row without `x` and `record`: its
+        points are in the cell's history.
+        """
+        checkpoint = self.config.items[name].checkpoint
+        return [
+            {
+                **_place(point, part),
+                "seed": point.cell.seed,
+                "metric": metric,
+                "cell": point.cell.name,
+                "record": evaluation_name(self._attack(metric, point.cell), checkpoint)
+                if part.attacks
+                else None,
+            }
+            for part in self._parts[name]
+            for point in part.points
+            for metric in part.shown.metrics
+        ]
+
+    def _parts_of(self, item: Table | Figure) -> Iterator[Part]:
+        if isinstance(item, Table):
+            yield Part("", item, list(self._points(item.grids)))
+            return
+        for letter, panel in item.panels.items():
+            yield Part(letter, panel, list(self._points(panel.grids)))
+
+    def _points(self, grids: Sequence[Grid]) -> Iterator[Point]:
         """The cells of some grids: data sets first, seeds last."""
         for grid in grids:
             axes = (grid.datasets, grid.architectures, grid.methods)
@@ -140,81 +189,42 @@ class Plan:
                         )
                         yield Point(cell, label, varied)
 
-    def table_rows(self, name: str) -> list[dict[str, Any]]:
-        """One row per seed and metric of a table: names, and the record that has the number."""
-        table = self.config.items[name]
-        assert isinstance(table, Table)
-        return [
-            {**point.row, "seed": point.cell.seed, **self._source(point, table.checkpoint, metric)}
-            for point in self.points(table.grids)
-            for metric in table.metrics
-        ]
-
-    def figure_rows(self, name: str) -> list[dict[str, Any]]:
-        """One row per panel, line, x and seed of a figure, and the file that has the number.
-
-        A curve over epochs is one row, with `x` empty: its points are in the cell's history.
-        """
-        figure = self.config.items[name]
-        assert isinstance(figure, Figure)
-        return [
-            {
-                "panel": letter,
-                "series": series,
-                "x": x,
-                "seed": point.cell.seed,
-                **(
-                    {"metric": metric, "cell": point.cell.name, "record": None}
-                    if panel.x == "epoch"
-                    else self._source(point, figure.checkpoint, metric)
-                ),
-            }
-            for letter, panel in figure.panels.items()
-            for point in self.points(panel.grids)
-            for series, x in [_place(point, panel)]
-            for metric in panel.metrics
-        ]
-
-    def _wanted(self, item: Table | Figure) -> Iterator[tuple[Point, tuple[str, ...]]]:
-        """(point, attacks on it) of an item; curves over epochs need no attacks."""
-        if isinstance(item, Table):
-            for point in self.points(item.grids):
-                yield point, item.metrics
-            return
-        for panel in item.panels.values():
-            for point in self.points(panel.grids):
-                yield point, () if panel.x == "epoch" else panel.metrics
-
-    def _require_distinct_places(self, name: str, item: Table | Figure) -> None:
-        """Refuse two cells that would be one row, or one point of a line, and not be told apart."""
-        places: dict[object, str] = {}
-        parts = {"": item} if isinstance(item, Table) else item.panels
-        for letter, part in parts.items():
-            for point in self.points(part.grids):
-                shown = point.row.values() if isinstance(part, Table) else _place(point, part)
-                place = (letter, *shown, point.cell.seed)
-                other = places.setdefault(place, point.cell.name)
-                if other != point.cell.name:
-                    raise UserError(
-                        f"items.{name}{f'.panels.{letter}' if letter else ''}: {other} and "
-                        f"{point.cell.name} would stand in the same place; give what they differ "
-                        f"in labels of its own in `methods`, or a table or panel of its own"
-                    )
-
     def _job_key(self, cell: Cell, checkpoint: Checkpoint, metric: str) -> JobKey:
         return JobKey(cell.name, checkpoint, self.config.attacks[metric].job)
 
-    def _source(self, point: Point, checkpoint: Checkpoint, metric: str) -> dict[str, Any]:
-        attack = self.config.attacks[metric].resolve(point.cell.threat_model)
-        record = evaluation_name(attack, checkpoint)
-        return {"metric": metric, "cell": point.cell.name, "record": record}
+    def _attack(self, metric: str, cell: Cell) -> Evaluation:
+        key = metric, cell.threat_model
+        if key not in self._resolved:
+            self._resolved[key] = self.config.attacks[metric].resolve(cell.threat_model)
+        return self._resolved[key]
 
 
-def _place(point: Point, panel: Panel) -> tuple[str, Any]:
-    """(line, x) of a point; settings that vary beside the x axis tell lines apart."""
+def _place(point: Point, part: Part) -> dict[str, Any]:
+    """Where a point stands in its table or panel, but for the seed and the metric."""
+    panel = part.shown
+    if isinstance(panel, Table):
+        return point.row
     label = panel.labels.get(point.label, point.label)
     if panel.x == "method":
-        return "", label
+        return {"panel": part.letter, "series": "", "x": label}
+    # Settings that vary beside the x axis tell lines apart.
     others = ", ".join(f"{key} = {value}" for key, value in point.varied.items() if key != panel.x)
-    series = f"{label} ({others})" if others else label
-    return series, None if panel.x == "epoch" else point.varied.get(panel.x)
+    return {
+        "panel": part.letter,
+        "series": f"{label} ({others})" if others else label,
+        "x": point.varied.get(panel.x),
+    }
+
+
+def _require_distinct_places(name: str, part: Part) -> None:
+    """Refuse two cells that would be one row, or one point of a line, and not be told apart."""
+    places: dict[object, str] = {}
+    for point in part.points:
+        place = (*_place(point, part).values(), point.cell.seed)
+        other = places.setdefault(place, point.cell.name)
+        if other != point.cell.name:
+            where = f"items.{name}.panels.{part.letter}" if part.letter else f"items.{name}"
+            raise UserError(
+                f"{where}: {other} and {point.cell.name} would stand in the same place; give what "
+                f"they differ in labels of its own in `methods`, or a table or panel of its own"
+            )

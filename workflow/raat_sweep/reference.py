@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from raat_core.methods.base import method_class, method_names
+from raat_core.methods.base import BUILT_IN_METHODS, method_class
 from raat_core.spec import Cell
 from raat_core.storage import write_text
 from raat_sweep.config import Config
@@ -57,7 +57,7 @@ def _method_settings() -> str:
     """What each method's settings mean, as comments."""
     lines = ["# The methods' settings; where two values stand, the first is the paper's and the"]
     lines.append("# second the released code's (`variant: released` sets all of them).")
-    for name in method_names():
+    for name in BUILT_IN_METHODS:
         settings = method_class(name).Settings
         lines.append(f"#\n# {name}:")
         for key, field in settings.model_fields.items():

@@ -25,7 +25,7 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
     """Write `NAME.csv`, `NAME.md`, `NAME.tex` and `NAME.cells.csv`; equal input gives equal bytes.
 
     Args:
-        measurements: what `measure` made of `Plan.table_rows`.
+        measurements: what `measure` made of `Plan.rows_of`.
         item: `name`, `title`, `metrics` (metric: column title) and `ours` (labels of methods).
         results: the folder that the files are written to.
 
@@ -186,7 +186,7 @@ def lay_out(
     """A table laid out as Table 1 of the paper.
 
     Args:
-        measurements: what `measure` made of `Plan.table_rows`.
+        measurements: what `measure` made of `Plan.rows_of`.
         titles: column titles by metric.
         title: the caption's first sentence.
         ours: labels of the methods that a last row per data set compares with the others.
