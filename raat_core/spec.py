@@ -15,14 +15,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
 
-from raat_core.data.catalogue import DATA_SETS
+from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.methods.base import (
     BUILT_IN_METHODS,
     MethodSettings,
     method_class,
     resolve_settings,
 )
-from raat_core.models.catalogue import ARCHITECTURES
 from raat_core.validation import Frozen, PixelFraction, format_fraction, suggest
 
 NUMERICS_VERSION = 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from raat_core.data.catalogue import DATA_SETS
+from raat_core.catalogue import DATA_SETS, import_function
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class DataSet:
 
 def load_data_set(name: str, root: Path | None = None) -> DataSet:
     """Load a data set of the catalogue; `root` is where downloaded data lies, if it needs any."""
-    module, function = DATA_SETS[name].loader.split(":")
-    data: DataSet = getattr(importlib.import_module(module), function)(root)
+    data: DataSet = import_function(DATA_SETS[name].loader)(root)
     return data
 
 

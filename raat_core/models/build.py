@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from raat_core.data.catalogue import DATA_SETS
-from raat_core.models.catalogue import ARCHITECTURES
+from raat_core.catalogue import ARCHITECTURES, DATA_SETS, import_function
 from raat_core.randomness import seeded
 
 
@@ -19,9 +17,9 @@ def build_model(architecture: str, channels: int, classes: int, seed: int) -> nn
 
     Its weights are laid out channels last, which convolutions are faster with on every device.
     """
-    module, function = ARCHITECTURES[architecture].builder.split(":")
+    build = import_function(ARCHITECTURES[architecture].builder)
     with seeded(seed, "initialisation"):
-        model: nn.Module = getattr(importlib.import_module(module), function)(channels, classes)
+        model: nn.Module = build(channels, classes)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from raat_core.data.catalogue import DATA_SETS
+from raat_core.catalogue import DATA_SETS
 from raat_core.errors import UserError
 from raat_core.methods.base import MethodSettings, load_plugin
 from raat_core.spec import (

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raat_core.data.catalogue import DATA_SETS
+from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.errors import UserError
-from raat_core.models.catalogue import ARCHITECTURES
 from raat_core.spec import (
     Cell,
     Checkpoint,
