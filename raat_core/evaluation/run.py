@@ -18,7 +18,7 @@ from raat_core.environment import git_commit, hardware, now, scheduler_job, vers
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import pgd_batches, predict, require_evaluation_mode
 from raat_core.evaluation.records import Record
-from raat_core.models.build import build_model_for
+from raat_core.models.build import build_model_for, use_precision
 from raat_core.spec import (
     AutoAttackEvaluation,
     Cell,
@@ -96,6 +96,7 @@ def evaluate_cell(
     """
     checkpoint = evaluations.checkpoint
     weights = folder.read_weights(checkpoint)
+    use_precision("fp32")
     model = load_model(folder.read_cell(), weights, device)
     test = data.test.to(device)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import nn
@@ -40,3 +41,14 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     finally:
         if before != training:
             model.train(before)
+
+
+def use_precision(precision: Literal["fp32"]) -> None:
+    """Set what torch's float32 arithmetic means in this process.
+
+    "fp32" is IEEE single precision: by default torch rounds the inputs of convolutions on GPUs to
+    TF32's ten bits.
+    """
+    assert precision == "fp32"
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -17,7 +17,7 @@ from raat_core.environment import git_commit, hardware, now, scheduler_job
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import percent_correct, pgd_batches, predict
 from raat_core.methods.base import method_class
-from raat_core.models.build import build_model_for, in_mode
+from raat_core.models.build import build_model_for, in_mode, use_precision
 from raat_core.randomness import generator
 from raat_core.spec import Cell
 from raat_core.training.optimizer import Sgd
@@ -61,6 +61,7 @@ class Training:
         train, selection = _splits(cell, self.data)
         self.train_split, self.selection_split = train.to(self.device), selection.to(self.device)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
+        use_precision(cell.precision)
         model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(self.device)
         optimizer = Sgd(model, recipe.momentum, recipe.weight_decay)
         method = method_class(cell.method.name)(cell.method)

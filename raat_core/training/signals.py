@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType, TracebackType
 
 from raat_core.errors import Interrupted
@@ -13,14 +14,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 class StopRequest:
     """Notes the first signal instead of dying by it; `check` raises where it is safe to stop.
 
-    Use as a context manager in the main thread; the handlers of before are back after it.
+    Use as a context manager; the handlers of before are back after it. Python delivers signals to
+    the main thread alone: in another thread nothing is handled.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
 
     def __enter__(self) -> StopRequest:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        handled = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+        self._before = {number: signal.signal(number, self._note) for number in handled}
         return self
 
     def __exit__(
