@@ -32,6 +32,7 @@ rule train_and_attack:
         f"{RESULTS}/logs/train/{{cell}}_{{attacks}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{cell}}_{{attacks}}.tsv"
+    priority: 1  # the longest first: they leave no core idle at the end
     conda:
         "../../envs/raat.yaml"
     threads: 1
