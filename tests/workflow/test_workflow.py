@@ -202,6 +202,16 @@ def test_a_bad_config_is_one_clear_line_and_runs_nothing(checkout: Checkout) -> 
     assert "Traceback" not in refused.stderr
 
 
+def test_results_that_cannot_be_written_are_refused(checkout: Checkout) -> None:
+    (checkout.path / "file").write_text("in the way")
+    checkout.config["results"] = "file/results"
+    refused = checkout.snakemake("--dry-run")
+    assert refused.returncode != 0
+    said = refused.stdout + refused.stderr
+    assert f"results = 'file/results': {checkout.path / 'file'} is not a folder" in said
+    assert "Traceback" not in said
+
+
 def test_the_report_holds_the_table(checkout: Checkout) -> None:
     made = checkout.snakemake("--report", "report.zip")
     assert made.returncode == 0, made.stderr

@@ -1,4 +1,4 @@
-"""What the processes that Snakemake starts find in their environment."""
+"""What the processes that Snakemake starts find: their environment, and a folder to write to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from raat_core.errors import UserError
 
 
 def prepare_environment(root: Path, plugins: Sequence[str]) -> None:
@@ -22,3 +24,15 @@ def prepare_environment(root: Path, plugins: Sequence[str]) -> None:
 def _prepend(variable: str, *entries: str) -> None:
     before = os.environ.get(variable, "")
     os.environ[variable] = os.pathsep.join([*entries, *filter(None, [before])])
+
+
+def require_writable(results: Path) -> None:
+    """Refuse a results folder that cannot be made or written, before any job starts.
+
+    Raises:
+        UserError: names the folder that is in the way.
+    """
+    nearest = next(path for path in (results, *results.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "is not a folder" if not nearest.is_dir() else "cannot be written"
+        raise UserError(f"results = '{results}': {nearest} {reason}")

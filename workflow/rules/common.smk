@@ -10,11 +10,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflow")]
 from raat_core.errors import UserError
 from raat_sweep.config import Table, read_config
 from raat_sweep.items import build_with_gaps, describe, describe_cells, product_names
-from raat_sweep.jobs import prepare_environment
+from raat_sweep.jobs import prepare_environment, require_writable
 from raat_sweep.plan import Plan
 
 try:
     PLAN = Plan(read_config(config, "config"))
+    require_writable(Path(PLAN.config.results))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
