@@ -10,6 +10,7 @@ summary = api.attack(folder, api.standard_attacks(cell.threat_model))
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,18 @@ from torch import nn
 
 from raat_core.cell_folder import CellFolder
 from raat_core.data.dataset import DataSet, load_data_set
+from raat_core.errors import UserError
 from raat_core.evaluation.run import evaluate_cell, load_model
 from raat_core.methods.base import load_plugin
-from raat_core.spec import Cell, Checkpoint, Evaluation, EvaluationList, standard_attacks
+from raat_core.spec import (
+    CHECKPOINTS,
+    Cell,
+    Checkpoint,
+    Evaluation,
+    EvaluationList,
+    standard_attacks,
+)
+from raat_core.storage import exclusive
 from raat_core.training.loop import Reporter, Training
 from raat_core.training.signals import StopRequest
 from raat_core.validation import parse
@@ -64,12 +74,11 @@ def train(
         UserError: bad files, a loss that is not finite, a folder that cannot be written.
     """
     cell_folder = CellFolder(folder)
-    if cell_folder.manifest.exists():
-        cell_folder.write_spec(cell)
-        for checkpoint in ("best", "last"):
-            cell_folder.read_weights(checkpoint)
-        return folder
-    with StopRequest() as stop:
+    cell_folder.write_spec(cell)
+    with exclusive(folder, "being trained"), StopRequest() as stop:
+        if cell_folder.manifest.exists():
+            _require_finished(cell_folder, cell)
+            return folder
         training = Training(
             cell=cell,
             folder=cell_folder,
@@ -80,6 +89,19 @@ def train(
         )
         training.run()
     return folder
+
+
+def _require_finished(folder: CellFolder, cell: Cell) -> None:
+    """A finished cell must be this one, and whole; what training left to resume from is removed."""
+    digest = folder.read_manifest()["digest"]
+    if digest != cell.digest:
+        raise UserError(
+            f"{folder.path} was trained as {digest}, by another version of the method or of this "
+            f"program; now it would be {cell.digest}, in another folder"
+        )
+    for checkpoint in CHECKPOINTS:
+        folder.read_weights(checkpoint)
+    shutil.rmtree(folder.resume, ignore_errors=True)
 
 
 def attack(
@@ -134,7 +156,17 @@ def load(folder: Path, checkpoint: Checkpoint = "best", device: str = "auto") ->
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU if there is one, else the CPU."""
+    """`auto` is the GPU if there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device = {name!r} cannot be used here: {reason}") from None
+    return device

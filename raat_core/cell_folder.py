@@ -107,9 +107,10 @@ class CellFolder:
         return Weights(arrays, metadata["epoch"], found)
 
     def write_history(self, rows: Sequence[dict[str, Any]]) -> None:
-        """One row per epoch; empty where an epoch was not evaluated."""
+        """One row per epoch; empty where an epoch was not evaluated, or has no such loss term."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.history, text.getvalue())

@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--checkpoint", choices=["best", "last"], default="best")
     for command in (train, attack, run):
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-        command.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU")
+        command.add_argument(
+            "--threads", type=_positive, default=1, help="threads of torch on the CPU"
+        )
         command.add_argument("--data", type=Path, help="folder of downloaded data")
         command.add_argument("--summary", type=Path, help="write what was done as JSON here")
 
@@ -75,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
             "--plugin", action="append", default=[], help="file or module with methods of your own"
         )
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
+    return int(text)
 
 
 def _read_data(text: str) -> tuple[Any, str]:

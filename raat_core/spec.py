@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
@@ -28,7 +29,7 @@ NUMERICS_VERSION = 1
 """Raised when training or attacking changes in a way that alters results; part of every digest."""
 
 Norm: TypeAlias = Literal["linf", "l2"]
-NORM_SYMBOLS: dict[str, str] = {"linf": "ℓ∞", "l2": "ℓ2"}
+NORM_SYMBOLS: dict[str, str] = {"linf": "ℓ∞", "l2": "ℓ₂"}
 _LARGEST_EPSILON = {"linf": Fraction(1), "l2": Fraction(5)}
 
 
@@ -39,6 +40,14 @@ def _check_ball(norm: Norm, epsilon: Fraction) -> None:
         raise ValueError(
             f"epsilon = {epsilon}: must be above 0 and below {largest} for {norm}, "
             f"pixels are in [0, 1]{meant}"
+        )
+
+
+def _check_step(step_size: Fraction, epsilon: Fraction) -> None:
+    if not 0 < step_size <= 2 * epsilon:
+        raise ValueError(
+            f"step_size = {format_fraction(step_size)}: must be above 0 and at most "
+            f"2 epsilon = {format_fraction(2 * epsilon)}"
         )
 
 
@@ -53,17 +62,8 @@ class ThreatModel(Frozen):
     @model_validator(mode="after")
     def _check(self) -> ThreatModel:
         _check_ball(self.norm, self.epsilon)
-        if not 0 < self.step_size <= 2 * self.epsilon:
-            raise ValueError(
-                f"step_size = {format_fraction(self.step_size)}: must be above 0 and at most "
-                f"2 epsilon = {format_fraction(2 * self.epsilon)}"
-            )
+        _check_step(self.step_size, self.epsilon)
         return self
-
-    @property
-    def label(self) -> str:
-        """`ℓ∞ 8/255`."""
-        return f"{NORM_SYMBOLS[self.norm]} {format_fraction(self.epsilon)}"
 
 
 class Augmentation(Frozen):
@@ -120,6 +120,14 @@ class Selection(Frozen):
     every: int = Field(1, ge=1, description="Epochs between evaluations; the last always is one.")
     batch_size: int = Field(256, ge=1, description="Images attacked at a time.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _forget_what_does_not_matter(cls, data: Any) -> Any:
+        """Without a held out part its size is no part of a cell's identity."""
+        if isinstance(data, Mapping) and data.get("split", "test") == "test":
+            return {key: value for key, value in data.items() if key != "validation_fraction"}
+        return data
+
 
 def _known(kind: str, catalogue: dict[str, Any]) -> BeforeValidator:
     def check(value: object) -> object:
@@ -173,6 +181,17 @@ class Cell(Frozen):
     selection: Selection = Field(default_factory=Selection, description="The best checkpoint.")
     precision: Literal["fp32"] = Field("fp32", description="Arithmetic of training.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random draw.")
+
+    @model_validator(mode="after")
+    def _check_padding(self) -> Cell:
+        augmentation = self.recipe.augmentation
+        smallest = min(DATA_SETS[self.dataset].image_shape[1:])
+        if augmentation.padding == "reflect" and augmentation.crop_padding >= smallest:
+            raise ValueError(
+                f"recipe.augmentation.crop_padding = {augmentation.crop_padding}: with padding: "
+                f"reflect it must be below {smallest}, the size of an image of {self.dataset}"
+            )
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `Cell` validates back to an equal cell."""
@@ -243,6 +262,7 @@ class PgdEvaluation(_AttackBase):
     @model_validator(mode="after")
     def _check(self) -> PgdEvaluation:
         _check_ball(self.norm, self.epsilon)
+        _check_step(self.step_size, self.epsilon)
         return self
 
     @property
@@ -273,6 +293,7 @@ Evaluation: TypeAlias = Annotated[
     CleanEvaluation | PgdEvaluation | AutoAttackEvaluation, Field(discriminator="kind")
 ]
 Checkpoint: TypeAlias = Literal["best", "last"]
+CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
 
 def evaluation_name(evaluation: Evaluation, checkpoint: Checkpoint) -> str:
@@ -297,7 +318,7 @@ class EvaluationList(Frozen):
         return f"{self.checkpoint}_{_digest([self.to_json(), NUMERICS_VERSION], 8)}"
 
 
-def standard_attacks(threat: ThreatModel, cw_steps: int = 30) -> tuple[Evaluation, ...]:
+def standard_attacks(threat: ThreatModel) -> tuple[Evaluation, ...]:
     """The five columns of Table 1 in a threat model's ball, on the whole test set.
 
     The paper does not give the steps of C&W; 30 are usual (MART's evaluation).
@@ -308,6 +329,6 @@ def standard_attacks(threat: ThreatModel, cw_steps: int = 30) -> tuple[Evaluatio
         CleanEvaluation(),
         PgdEvaluation(**ball, step_size=step_size, steps=10),
         PgdEvaluation(**ball, step_size=step_size, steps=100),
-        PgdEvaluation(**ball, step_size=step_size, steps=cw_steps, objective="margin"),
+        PgdEvaluation(**ball, step_size=step_size, steps=30, objective="margin"),
         AutoAttackEvaluation(**ball),
     )

@@ -6,10 +6,12 @@ Tensors are kept as NumPy arrays here: what reads records needs no torch.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import safetensors.numpy
 from raat_core.errors import UserError
 
 Arrays = dict[str, np.ndarray]
+PARTIAL = ".partial"
+"""How the names of files end that are being written."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -28,7 +32,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         UserError: the folder cannot be made or written, or the disk is full.
     """
-    temporary = path.with_name(path.name + ".partial")
+    # Of this process alone: another one may be writing the same file.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -40,6 +45,37 @@ def write_bytes(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock of a folder inside the block; it is let go when the process ends, however.
+
+    Files that a process left half written when it died are removed.
+
+    Raises:
+        UserError: another process holds it; says which.
+    """
+    path = folder / ".lock"
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(f"{folder} is {purpose} by {file.read().strip()}") from None
+        except OSError:
+            pass  # A file system without locks: nothing can be known here.
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        for partial in (*folder.glob(f"*{PARTIAL}"), *folder.glob(f"resume/*{PARTIAL}")):
+            partial.unlink(missing_ok=True)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -31,12 +31,10 @@ def suggest(value: object, allowed: Iterable[str]) -> str:
 class Frozen(BaseModel):
     """An immutable model that knows its keys: an unknown one is an error with a suggestion."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def keys(cls) -> list[str]:
+    def config_keys(cls) -> list[str]:
         """The keys that a config file may use, aliases where there are any."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
@@ -44,10 +42,9 @@ class Frozen(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
-            known = {*cls.keys(), *cls.model_fields}
             for key in data:
-                if key not in known:
-                    raise ValueError(f"unknown key '{key}'{suggest(key, cls.keys())}")
+                if key not in cls.config_keys():
+                    raise ValueError(f"unknown key '{key}'{suggest(key, cls.config_keys())}")
         return data
 
 
@@ -66,6 +63,14 @@ def parse(model: type[Model], data: object, source: str) -> Model:
         raise UserError("\n".join(explain(error, source))) from None
 
 
+_MESSAGES = {
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+}
+
+
 def explain(error: ValidationError, source: str) -> list[str]:
     """One line per mistake in `error`: where it is, what stood there, what is allowed."""
     mistakes = error.errors(include_url=False)
@@ -74,7 +79,7 @@ def explain(error: ValidationError, source: str) -> list[str]:
         if any(_is_inside(other["loc"], mistake["loc"]) for other in mistakes):
             continue  # A list that is too short because its entries were refused, for example.
         key = ".".join(str(part) for part in mistake["loc"])
-        message = mistake["msg"].removeprefix("Value error, ")
+        message = _MESSAGES.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
         if mistake["type"] == "missing":
             line = f"{key}: is missing"
         elif isinstance(mistake["input"], (dict, list)) or not key:
@@ -101,14 +106,14 @@ def _to_fraction(value: object) -> Fraction:
 
 
 def format_fraction(value: Fraction) -> str:
-    """`8/255` where 255 is a denominator, else a short decimal (`0.05`), else `a/b`."""
+    """Exactly `value`: `8/255` where 255 is a denominator, else a decimal (`0.05`), else `a/b`."""
     if value.denominator == 1:
         return str(value)
     in_levels = value * 255
     if in_levels.denominator == 1:
         return f"{in_levels.numerator}/255"
-    if Fraction(str(float(value))) == value:
-        return f"{float(value):g}"
+    if Fraction(repr(float(value))) == value:
+        return repr(float(value))
     return str(value)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +15,25 @@ FEWEST_CLASSES = 4
 """The targeted difference-of-logits-ratio loss compares the four largest logits."""
 
 
+class _Interruptible(nn.Module):
+    """A model that looks for a request to stop before every forward."""
+
+    def __init__(self, model: nn.Module, check_stop: Callable[[], None]) -> None:
+        super().__init__()
+        self.model, self.check_stop = model, check_stop
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.check_stop()
+        logits: Tensor = self.model(images)
+        return logits
+
+
 def run_autoattack(
-    model: nn.Module, images: Tensor, labels: Tensor, settings: AutoAttackEvaluation
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    settings: AutoAttackEvaluation,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """Adversarial images (N, C, H, W), and the class (N,) predicted for each.
 
@@ -25,6 +44,7 @@ def run_autoattack(
         images: (N, C, H, W) in [0, 1], on the model's device.
         labels: (N,) int64.
         settings: the ball, the batch size (which the random draws depend on), and the seed.
+        check_stop: called before every forward; may raise to stop.
 
     Raises:
         UserError: there are fewer classes than AutoAttack's targeted loss needs.
@@ -32,7 +52,7 @@ def run_autoattack(
     from pyautoattack import AutoAttack
 
     attack = AutoAttack(
-        model,
+        _Interruptible(model, check_stop).eval(),
         norm={"linf": "Linf", "l2": "L2"}[settings.norm],
         eps=float(settings.epsilon),
         version=settings.version,

@@ -54,7 +54,7 @@ def predict_under(
         return _predict_under_pgd(model, split, evaluation, check_stop)
     if isinstance(evaluation, AutoAttackEvaluation):
         images, labels = split.batch(torch.arange(len(split), device=split.labels.device))
-        return run_autoattack(model, images, labels, evaluation)[1]
+        return run_autoattack(model, images, labels, evaluation, check_stop)[1]
     return predict(model, split, evaluation.batch_size, between_batches=check_stop)
 
 

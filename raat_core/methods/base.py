@@ -7,6 +7,7 @@ methods of tensors are enough for most objectives; one that needs more imports t
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -23,7 +24,7 @@ from raat_core.errors import UserError
 from raat_core.validation import Frozen, suggest
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Variant: TypeAlias = Literal["paper", "released"]
 Start: TypeAlias = Literal["uniform", "gaussian"]
@@ -47,6 +48,11 @@ class Step(Protocol):
     Images are float tensors (B, C, H, W) in [0, 1]; random draws depend on the cell's seed, the
     epoch, the step and a name alone, so that a resumed run repeats them.
     """
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, for methods that average, perturb or copy weights."""
+        ...
 
     @property
     def epoch(self) -> int:
@@ -197,7 +203,7 @@ class Method(ABC):
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Take back what `state` returned, on the model's device."""
 
 
 _registered: dict[str, type[Method]] = {}
@@ -211,9 +217,12 @@ def register(method: MethodType) -> MethodType:
         UserError: the name is taken by another class.
     """
     name = method.Settings.model_fields["name"].default
+    if not isinstance(name, str):
+        raise UserError(f"{method.__qualname__}: its settings' `name` needs a default")
     known = _registered.get(name)
-    if known is not None and known.__qualname__ != method.__qualname__:
-        raise UserError(f"method '{name}' is registered twice: {known!r} and {method!r}")
+    owner = BUILT_IN_METHODS.get(name) or (known.__module__ if known else method.__module__)
+    if owner != method.__module__:
+        raise UserError(f"method '{name}' of {method.__module__} is taken: it is one of {owner}")
     _registered[name] = method
     return method
 
@@ -232,7 +241,8 @@ def method_class(name: str) -> type[Method]:
     if name not in _registered and name in BUILT_IN_METHODS:
         importlib.import_module(BUILT_IN_METHODS[name])
     if name not in _registered:
-        raise ValueError(f"unknown method{suggest(name, method_names())}")
+        hint = " (one of your own needs its plugin to be loaded)"
+        raise ValueError(f"unknown method{suggest(name, method_names())}{hint}")
     return _registered[name]
 
 
@@ -247,8 +257,11 @@ def load_plugin(plugin: str) -> None:
             _load_file(Path(plugin).resolve())
         else:
             importlib.import_module(plugin)
-    except (ImportError, OSError, SyntaxError) as error:
-        raise UserError(f"{plugin!r} cannot be imported: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"{plugin!r} cannot be imported: {what}") from error
 
 
 def load_plugins_from_environment() -> None:
@@ -262,7 +275,7 @@ def load_plugins_from_environment() -> None:
 
 
 def _load_file(path: Path) -> None:
-    name = f"raat_plugin_{path.stem}"
+    name = f"raat_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)

@@ -59,6 +59,11 @@ class Training:
     def __post_init__(self) -> None:
         cell, recipe = self.cell, self.cell.recipe
         train, selection = _splits(cell, self.data)
+        if len(train) == 0 or len(selection) == 0:
+            raise UserError(
+                f"selection.validation_fraction = {cell.selection.validation_fraction}: leaves "
+                f"{len(train)} images to train on and {len(selection)} to choose the best by"
+            )
         self.train_split, self.selection_split = train.to(self.device), selection.to(self.device)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
         use_precision(cell.precision)
@@ -153,7 +158,9 @@ class Training:
             progress.finish_step(terms)
             self.reporter.step_done()
         self.check_stop()
-        method.after_epoch(progress.epoch)
+        if not progress.epoch_hook_done:
+            method.after_epoch(progress.epoch)
+            progress.epoch_hook_done = True
 
     def _check_terms(self) -> None:
         """Refuse to go on, or to save, after a loss that was not finite.

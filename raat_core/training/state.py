@@ -42,6 +42,8 @@ class Progress:
     term_names: list[str] = field(default_factory=list)
     terms: list[Tensor] = field(default_factory=list)
     """The loss terms of the running epoch's steps, each (T,), left on the device."""
+    epoch_hook_done: bool = False
+    """Whether the method's `after_epoch` was called for the running epoch."""
     best: Best | None = None
     sessions: list[dict[str, Any]] = field(default_factory=list)
     """One entry for every process that worked on it: start, end, hardware."""
@@ -49,7 +51,16 @@ class Progress:
     """Time spent on the running epoch by all sessions."""
 
     def finish_step(self, terms: Mapping[str, Tensor]) -> None:
-        """Note a step's loss terms and move on."""
+        """Note a step's loss terms and move on.
+
+        Raises:
+            UserError: they are not the terms of the epoch's other steps.
+        """
+        if self.terms and self.term_names != list(terms):
+            raise UserError(
+                f"the method's loss returned the terms {list(terms)} after {self.term_names}: "
+                f"all steps of an epoch must have the same, zero where one does not apply"
+            )
         self.term_names = list(terms)
         self.terms.append(torch.stack([term.detach() for term in terms.values()]))
         self.step += 1
@@ -58,7 +69,7 @@ class Progress:
         """Note an epoch's row of the history and move on."""
         self.history.append(row)
         self.epoch += 1
-        self.step, self.terms, self.epoch_seconds = 0, [], 0.0
+        self.step, self.terms, self.epoch_seconds, self.epoch_hook_done = 0, [], 0.0, False
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ class ResumeStore:
             "step": progress.step,
             "history": progress.history,
             "term_names": progress.term_names,
+            "epoch_hook_done": progress.epoch_hook_done,
             "sessions": progress.sessions,
             "epoch_seconds": progress.epoch_seconds,
         }
@@ -120,6 +132,8 @@ class ResumeStore:
                 problems.append(str(error))
                 continue
             for problem in problems:
+                # Out of the way, or the next save would move it over the whole one.
+                self.newest.unlink()
                 print(f"warning: {problem}; continuing from {path.name}", flush=True)
             return self._restore(path, arrays, metadata, trainee)
         if problems:
@@ -140,7 +154,8 @@ class ResumeStore:
         trainee.optimizer.momentum_buffers = {
             name: buffer.to(device) for name, buffer in _unprefixed("momentum.", tensors).items()
         }
-        trainee.method.load_state(_unprefixed("method.", tensors))
+        state = _unprefixed("method.", tensors)
+        trainee.method.load_state({name: tensor.to(device) for name, tensor in state.items()})
         best = metadata.get("best")
         terms = tensors.get("progress.terms")
         return Progress(
@@ -148,6 +163,7 @@ class ResumeStore:
             step=metadata["step"],
             history=metadata["history"],
             term_names=metadata["term_names"],
+            epoch_hook_done=metadata["epoch_hook_done"],
             terms=[] if terms is None else list(terms.to(device)),
             sessions=metadata["sessions"],
             epoch_seconds=metadata["epoch_seconds"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from raat_core.evaluation.accuracy import predict
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.run import evaluate_cell, predict_under
 from raat_core.models.build import build_model
-from raat_core.spec import CleanEvaluation, Evaluation, EvaluationList, PgdEvaluation
+from raat_core.spec import (
+    AutoAttackEvaluation,
+    CleanEvaluation,
+    Evaluation,
+    EvaluationList,
+    PgdEvaluation,
+)
 
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": 0.15, "step_size": 0.05}
 CPU = torch.device("cpu")
@@ -133,6 +140,32 @@ def test_an_interrupted_evaluation_keeps_finished_attacks(
             folder, EvaluationList(attacks=attacks), small_data, CPU, stop_in_the_second_attack
         )
     assert len(list((folder.path / "records").iterdir())) == 1
+
+
+def test_autoattack_can_be_stopped(trained: CellFolder, small_data: DataSet) -> None:
+    calls = 0
+
+    def stop_at_a_forward() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise Interrupted(15)
+
+    evaluation = AutoAttackEvaluation(norm="linf", epsilon=Fraction(1, 10), samples=4)
+    with pytest.raises(Interrupted):
+        evaluate_cell(
+            trained,
+            EvaluationList(attacks=(evaluation,)),
+            small_data,
+            CPU,
+            stop_at_a_forward,
+        )
+
+
+@pytest.mark.parametrize("step_size", [0, -0.05, 2])
+def test_a_step_size_that_makes_no_attack_is_refused(step_size: float) -> None:
+    with pytest.raises(ValueError, match="step_size = "):
+        PgdEvaluation(norm="linf", epsilon=Fraction(1, 10), step_size=step_size, steps=10)
 
 
 def test_an_untrained_cell_is_refused(tmp_path: Path, small_data: DataSet) -> None:

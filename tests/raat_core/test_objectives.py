@@ -152,7 +152,7 @@ def views_of(name: str) -> int:
 
 def resolve(config: dict[str, object]) -> MethodSettings:
     """Settings with this file's lambda, eta and threshold, where the method has them."""
-    keys = method_class(str(config["name"])).Settings.keys()
+    keys = method_class(str(config["name"])).Settings.config_keys()
     values = {"lambda": LAMBDA, "eta": ETA, "threshold": THRESHOLD}
     return resolve_settings({**{key: values[key] for key in keys if key in values}, **config})
 

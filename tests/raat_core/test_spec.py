@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from conftest import SMALL_CELL, small_cell
@@ -97,6 +97,24 @@ def test_fractions_of_255_are_printed_as_such(levels: int) -> None:
     assert format_fraction(Fraction(levels, 255)) == f"{levels}/255"
 
 
+@given(st.fractions(min_value=0, max_value=10))
+def test_printed_fractions_are_exact(value: Fraction) -> None:
+    assert Fraction(format_fraction(value)) == value
+
+
+@given(st.floats(min_value=1e-6, max_value=1))
+def test_decimals_survive_a_spec(value: float) -> None:
+    threat = {"norm": "linf", "epsilon": value, "step_size": value}
+    assume(value < 1)
+    cell = small_cell(threat_model=threat)
+    assert parse(Cell, cell.to_json(), "test") == cell
+
+
+def test_the_size_of_a_part_that_is_not_held_out_is_no_identity() -> None:
+    selections = [{"split": "test", "validation_fraction": f} for f in (0.1, 0.2)]
+    assert len({small_cell(selection=selection).digest for selection in selections}) == 1
+
+
 @pytest.mark.parametrize(("value", "text"), [("0.05", "0.05"), ("1/3", "85/255"), ("1/7", "1/7")])
 def test_other_fractions(value: str, text: str) -> None:
     assert format_fraction(Fraction(value)) == text
@@ -139,6 +157,12 @@ BAD_CELLS: list[tuple[dict[str, Any], list[str]]] = [
     ({"recipe": {"epochs": 0}}, ["recipe.epochs = 0", "greater than or equal to 1"]),
     ({"recipe": {"learning_rate": float("nan")}}, ["learning_rate", "finite"]),
     ({"recipe": {"decay_epochs": [5, 3]}}, ["decay_epochs = [5, 3]", "ascending"]),
+    (
+        {"recipe": {"augmentation": {"padding": "reflect", "crop_padding": 8}}},
+        ["crop_padding = 8", "below 8"],
+    ),
+    ({"recipe": [1]}, ["recipe", "must be a mapping"]),
+    ({"method": {"name": "trades", "lam": 2}}, ["unknown key 'lam'", "lambda"]),
     ({"selection": {"split": "train"}}, ["split = 'train'", "'test' or 'validation'"]),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from raat_core import api
 from raat_core.cell_folder import CellFolder
 from raat_core.data.dataset import DataSet, hold_out
 from raat_core.errors import Interrupted, UserError
-from raat_core.methods.base import BUILT_IN_METHODS
+from raat_core.methods.base import BUILT_IN_METHODS, method_class
 from raat_core.spec import Cell, Checkpoint
+from raat_core.storage import exclusive
 from raat_core.training.loop import Reporter, Training
 
 METHODS = [*BUILT_IN_METHODS, {"name": "raat", "variant": "released"}]
@@ -101,16 +103,19 @@ def test_resume_between_evaluation_batches(tmp_path: Path, small_data: DataSet) 
 def test_a_method_state_is_resumed(tmp_path: Path, small_data: DataSet) -> None:
     """A method that remembers something between steps gets it back."""
     api.load_plugin(str(Path(__file__).parent / "toy_method.py"))
-    cell = small_cell(method={"name": "toy", "smoothing": 0.2})
+    selection = {"steps": 2, "batch_size": 16}
+    cell = small_cell(method={"name": "toy", "smoothing": 0.2}, selection=selection)
     through = train(cell, tmp_path / "through", small_data)
-    stopped, _ = run_with_stops(cell, tmp_path / "stopped", small_data, every=4)
-    assert_equal_outcome(through, stopped)
+    for every in (10, 11, 13):
+        stopped, _ = run_with_stops(cell, tmp_path / f"stopped-{every}", small_data, every)
+        assert_equal_outcome(through, stopped)
 
 
 def test_what_a_finished_cell_leaves(tmp_path: Path, small_data: DataSet) -> None:
     cell = small_cell()
     folder = train(cell, tmp_path / cell.name, small_data)
     assert sorted(path.name for path in folder.path.iterdir()) == [
+        ".lock",
         "best.safetensors",
         "history.csv",
         "last.safetensors",
@@ -132,9 +137,47 @@ def test_what_a_finished_cell_leaves(tmp_path: Path, small_data: DataSet) -> Non
 def test_a_finished_cell_is_not_trained_again(tmp_path: Path, small_data: DataSet) -> None:
     cell = small_cell()
     folder = train(cell, tmp_path / "cell", small_data)
-    before = {path: path.stat().st_mtime_ns for path in folder.path.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in folder.path.glob("[!.]*")}
+    (folder.path / "resume").mkdir()
     train(cell, tmp_path / "cell", small_data)
-    assert {path: path.stat().st_mtime_ns for path in folder.path.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in folder.path.glob("[!.]*")} == before
+
+
+def test_a_cell_finished_by_another_version_is_refused(
+    tmp_path: Path, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(small_cell(), tmp_path / "cell", small_data)
+    monkeypatch.setattr(method_class("pgd-at"), "version", 99)
+    with pytest.raises(UserError, match="by another version"):
+        train(small_cell(), tmp_path / "cell", small_data)
+
+
+def test_two_processes_do_not_train_one_cell(tmp_path: Path, small_data: DataSet) -> None:
+    # A second open file is a second holder, as another process would be.
+    expected = pytest.raises(UserError, match=rf"is being trained by process {os.getpid()} on ")
+    with exclusive(tmp_path, "being trained"), expected:
+        train(small_cell(), tmp_path, small_data)
+    train(small_cell(), tmp_path, small_data)
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path, small_data: DataSet) -> None:
+    (tmp_path / "resume").mkdir()
+    for name in ("history.csv.123.partial", "resume/state.safetensors.123.partial"):
+        (tmp_path / name).write_text("half")
+    folder = train(small_cell(), tmp_path, small_data)
+    assert not list(folder.path.rglob("*.partial"))
+
+
+def test_a_held_out_part_must_not_be_empty(tmp_path: Path, small_data: DataSet) -> None:
+    cell = small_cell(selection={"split": "validation", "validation_fraction": 0.001})
+    with pytest.raises(UserError, match=r"validation_fraction = 0.001: leaves 136 images.* and 0"):
+        train(cell, tmp_path, small_data)
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    for name in ("foo", "cuda:63"):
+        with pytest.raises(UserError, match=f"device = '{name}' cannot be used here"):
+            api.train(small_cell(), tmp_path, device=name)
 
 
 def test_a_folder_of_another_cell_is_refused(tmp_path: Path, small_data: DataSet) -> None:
@@ -181,6 +224,17 @@ def test_the_state_before_is_used_if_the_newest_is_damaged(
     folder = interrupted(cell, tmp_path / "cell", small_data, after=11)
     assert (folder.resume / "state.previous.safetensors").exists()
     damage(folder.resume / "state.safetensors")
+    assert_equal_outcome(train(cell, tmp_path / "cell", small_data), through)
+
+
+def test_a_damaged_state_never_replaces_a_whole_one(tmp_path: Path, small_data: DataSet) -> None:
+    """Resuming from the state before, the first save must not move the damaged one over it."""
+    cell = small_cell()
+    through = train(cell, tmp_path / "through", small_data)
+    folder = interrupted(cell, tmp_path / "cell", small_data, after=11)
+    truncate(folder.resume / "state.safetensors")
+    interrupted(cell, tmp_path / "cell", small_data, after=2)
+    (folder.resume / "state.safetensors").unlink()
     assert_equal_outcome(train(cell, tmp_path / "cell", small_data), through)
 
 

@@ -41,6 +41,10 @@ class Toy(Method):
         terms["smoothing"] = -self.settings.smoothing * (log_p * self.mean).mean()
         return terms
 
+    def after_epoch(self, epoch: int) -> None:
+        if self.mean is not None:
+            self.mean = self.mean.square() / self.mean.square().sum()
+
     def state(self) -> dict[str, Tensor]:
         return {} if self.mean is None else {"mean": self.mean}
 

@@ -265,12 +265,21 @@ def test_markdown_special_characters_are_escaped() -> None:
 
 
 def test_files_are_complete_and_the_same_on_a_second_write(tmp_path: Path) -> None:
-    item = {"name": "t", "title": "A title", "metrics": TITLES, "ours": ["RAAT"]}
+    item = {
+        "name": "t",
+        "title": "A title",
+        "metrics": TITLES,
+        "ours": ["RAAT"],
+        "checkpoint": "best",
+        "selection": {"steps": 10, "split": "validation"},
+    }
     frame = pd.DataFrame([*cells("MART", aa=(40.0, math.nan)), *cells("RAAT")])
     names = ["t.cells.csv", "t.csv", "t.md", "t.tex"]
     contents = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         write_table(frame, item, folder)
+        caption = (folder / "t.md").read_text().splitlines()[0]
+        assert "Best checkpoint by PGD-10 on the validation split." in caption
         assert sorted(path.name for path in folder.iterdir()) == names
         contents.append([(folder / name).read_bytes() for name in names])
     assert contents[0] == contents[1]

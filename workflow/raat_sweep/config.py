@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raat_core.catalogue import DATA_SETS
 from raat_core.errors import UserError
@@ -281,22 +282,34 @@ class Config(Frozen):
                 merged[key] = {**defaults, **given}
         return merged
 
-    @model_validator(mode="after")
-    def _check_results(self) -> Config:
-        if not re.fullmatch(r"[A-Za-z0-9._+/-]+", self.results) or ".." in self.results.split("/"):
-            raise ValueError(
-                f"results = {self.results!r}: must be a path of letters, digits, . _ + - and /, "
-                f"without .."
-            )
-        return self
+    @field_validator("results")
+    @classmethod
+    def _check_results(cls, results: str) -> str:
+        path = posixpath.normpath(results)
+        if not re.fullmatch(r"[A-Za-z0-9._+/-]+", path) or ".." in results.split("/"):
+            raise ValueError("must be a path of letters, digits, . _ + - and /, without ..")
+        if path in (".", "/"):
+            raise ValueError("must be a folder of its own")
+        return path
+
+    def _check_attack(self, name: str, threat: ThreatModelEntry, dataset: str) -> None:
+        try:
+            self.attacks[name].resolve(threat.resolve(dataset))
+        except ValidationError as error:
+            (line, *_) = explain(error, f"attacks.{name}")
+            raise ValueError(line) from None
 
     @model_validator(mode="after")
     def _check_names(self) -> Config:
         for name, item in self.items.items():
-            if not re.fullmatch(ITEM_NAME, name):
+            if not re.fullmatch(ITEM_NAME, name) or name == "cells":
                 raise ValueError(
-                    f"items.{name}: a name must be letters, digits, - and _, a letter first"
+                    f"items.{name}: a name must be letters, digits, - and _, a letter first, "
+                    f"and not `cells`"
                 )
+            for where, labels, methods in _label_uses(name, item):
+                for label in labels:
+                    _require(where, label, methods)
             for where, grid in _grids(name, item):
                 _require(f"{where}.threat_model", grid.threat_model, self.threat_models)
                 _require(f"{where}.recipe", grid.recipe, self.recipes)
@@ -309,10 +322,11 @@ class Config(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _check_samples(self) -> Config:
+    def _check_attacks(self) -> Config:
         for name, attack in self.attacks.items():
             for where, grid in (g for key, item in self.items.items() for g in _grids(key, item)):
                 for dataset in grid.datasets:
+                    self._check_attack(name, self.threat_models[grid.threat_model], dataset)
                     size = DATA_SETS[dataset].test_size
                     if attack.samples is not None and attack.samples > size:
                         raise ValueError(
@@ -320,6 +334,23 @@ class Config(Frozen):
                             f"the test images of {dataset}, which {where} asks for"
                         )
         return self
+
+
+def _label_uses(
+    name: str, item: Table | Figure
+) -> list[tuple[str, Iterable[str], dict[str, None]]]:
+    """Where an item speaks of methods by label, which, and those that it may speak of."""
+    if isinstance(item, Table):
+        methods = dict.fromkeys(label for grid in item.grids for label in grid.methods)
+        return [(f"items.{name}.ours", item.ours, methods)]
+    return [
+        (
+            f"items.{name}.panels.{letter}.labels",
+            panel.labels,
+            dict.fromkeys(label for grid in panel.grids for label in grid.methods),
+        )
+        for letter, panel in item.panels.items()
+    ]
 
 
 def _grids(name: str, item: Table | Figure) -> list[tuple[str, Grid]]:
@@ -373,7 +404,10 @@ def read_config(data: Mapping[str, Any], source: str) -> Config:
             load_plugin(plugin)
         except UserError as error:
             raise UserError(f"{source}: plugins: {error}") from error
-    return parse(Config, dict(data), source)
+    config = parse(Config, dict(data), source)
+    if not config.items:
+        raise UserError(f"{source}: items: is missing: no table or figure is asked for")
+    return config
 
 
 def read_config_file(path: Path) -> Config:

@@ -38,6 +38,9 @@ def _outcome(folder: Path, record: str) -> dict[str, Any]:
     except UserError as error:
         print(f"warning: {error}", flush=True)
         return {**gap, "gap": "record damaged"}
+    weights = cell.read_manifest()["weights_sha256"]
+    if found.metadata["weights_sha256"] != weights[found.metadata["checkpoint"]]:
+        return {**gap, "gap": "record of other weights"}
     return {"accuracy": found.accuracy, "samples": len(found.index), "gap": ""}
 
 

@@ -87,6 +87,7 @@ class Plan:
         self._parts = {name: list(self._parts_of(item)) for name, item in config.items.items()}
         self._resolved: dict[tuple[str, ThreatModel], Evaluation] = {}
         attacks: dict[JobKey, dict[str, Evaluation]] = {}
+        self._jobs_by_attack: dict[tuple[str, Checkpoint, Evaluation], str] = {}
         for name, item in config.items.items():
             for part in self._parts[name]:
                 _require_distinct_places(name, part)
@@ -94,7 +95,10 @@ class Plan:
                     self.cells[point.cell.name] = point.cell
                     for metric in part.attacks:
                         key = self._job_key(point.cell, item.checkpoint, metric)
-                        attacks.setdefault(key, {})[metric] = self._attack(metric, point.cell)
+                        wanted = attacks.setdefault(key, {})
+                        evaluation = self._attack(metric, point.cell)
+                        if evaluation not in wanted.values():
+                            wanted[metric] = evaluation
         self.lists = {
             key: EvaluationList(
                 checkpoint=key.checkpoint,
@@ -189,7 +193,10 @@ class Plan:
                         yield Point(cell, label, varied)
 
     def _job_key(self, cell: Cell, checkpoint: Checkpoint, metric: str) -> JobKey:
-        return JobKey(cell.name, checkpoint, self.config.attacks[metric].job)
+        """The job that an attack is part of: of equal attacks under two names, the first one's."""
+        asked = cell.name, checkpoint, self._attack(metric, cell)
+        job = self._jobs_by_attack.setdefault(asked, self.config.attacks[metric].job)
+        return JobKey(cell.name, checkpoint, job)
 
     def _attack(self, metric: str, cell: Cell) -> Evaluation:
         key = metric, cell.threat_model

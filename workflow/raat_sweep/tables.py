@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 
 from raat_core.errors import UserError
+from raat_core.spec import NORM_SYMBOLS
 from raat_core.storage import write_text
 
 GROUP = ["dataset", "norm", "epsilon"]
 ROW = ["dataset", "architecture", "norm", "epsilon", "method", "variant"]
-NORMS = {"linf": "ℓ∞", "l2": "ℓ₂"}
 GAP = "–"
 Values = dict[str, Any]
 
@@ -26,7 +26,8 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
 
     Args:
         measurements: what `measure` made of `Plan.rows_of`.
-        item: `name`, `title`, `metrics` (metric: column title) and `ours` (labels of methods).
+        item: `name`, `title`, `metrics` (metric: column title), `ours` (labels of methods),
+            `checkpoint` and `selection` (`steps`, `split`).
         results: the folder that the files are written to.
 
     Raises:
@@ -34,11 +35,19 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
             written.
     """
     titles, name = item["metrics"], item["name"]
-    layout = lay_out(measurements, titles, item["title"], item["ours"])
+    layout = lay_out(measurements, titles, item["title"], item["ours"], _protocol(item))
     write_text(results / f"{name}.cells.csv", _csv(measurements))
     write_text(results / f"{name}.csv", _csv(summarise(measurements, list(titles))))
     write_text(results / f"{name}.tex", to_latex(layout, f"tab:{name}"))
     write_text(results / f"{name}.md", to_markdown(layout))
+
+
+def _protocol(item: Mapping[str, Any]) -> str:
+    """Which checkpoint is reported, and how it was chosen."""
+    if item["checkpoint"] == "last":
+        return "Last checkpoint"
+    selection = item["selection"]
+    return f"Best checkpoint by PGD-{selection['steps']} on the {selection['split']} split"
 
 
 def summarise(measurements: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -181,7 +190,11 @@ class Layout:
 
 
 def lay_out(
-    measurements: pd.DataFrame, titles: Mapping[str, str], title: str, ours: Sequence[str]
+    measurements: pd.DataFrame,
+    titles: Mapping[str, str],
+    title: str,
+    ours: Sequence[str],
+    protocol: str = "",
 ) -> Layout:
     """A table laid out as Table 1 of the paper.
 
@@ -190,6 +203,7 @@ def lay_out(
         titles: column titles by metric.
         title: the caption's first sentence.
         ours: labels of the methods that a last row per data set compares with the others.
+        protocol: a sentence of the caption on what was measured.
 
     Raises:
         UserError: as `summarise`.
@@ -208,7 +222,7 @@ def lay_out(
         threat = (_threat(str(norm), str(epsilon)),) if several_threats else ()
         groups.append(Group((str(dataset), *threat), rows))
     return Layout(
-        caption=_caption(summary, titles, title, ours),
+        caption=_caption(summary, titles, title, ours, protocol),
         architectures=architectures,
         metrics=list(titles.values()),
         groups=groups,
@@ -282,13 +296,18 @@ def _method_title(records: list[Values], counts: set[int], summary: pd.DataFrame
 
 
 def _caption(
-    summary: pd.DataFrame, titles: Mapping[str, str], title: str, ours: Sequence[str]
+    summary: pd.DataFrame,
+    titles: Mapping[str, str],
+    title: str,
+    ours: Sequence[str],
+    protocol: str,
 ) -> str:
     threats = summary[["norm", "epsilon"]].drop_duplicates().to_numpy().tolist()
     sentences = [
         title.rstrip("."),
         _seeds_sentence(set(summary["n_seeds_planned"])),
         *([f"Threat model: {_threat(*threats[0])}"] if len(threats) == 1 else []),
+        *([protocol] if protocol else []),
         *_samples_sentences(summary, titles),
         "Bold: best mean of a column in each block of rows",
     ]
@@ -471,7 +490,7 @@ def _latex(text: str) -> str:
 
 
 def _threat(norm: str, epsilon: str) -> str:
-    return f"{NORMS.get(norm, norm)}, ε = {epsilon}"
+    return f"{NORM_SYMBOLS.get(norm, norm)}, ε = {epsilon}"
 
 
 def _rounded(value: float) -> str:

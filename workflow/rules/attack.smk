@@ -22,4 +22,4 @@ rule attack:
     shell:
         "python -m raat_core attack {params.folder:q} --attacks {params.attacks:q}"
         " --checkpoint {params.checkpoint} --threads {threads}"
-        " --summary {output.attacked:q} > {log:q} 2>&1"
+        " --summary {output.attacked:q} >> {log:q} 2>&1"

@@ -20,7 +20,7 @@ rule train:
         folder=f"{CELLS}/{{cell}}",
     shell:
         "python -m raat_core train {params.spec:q} --folder {params.folder:q}"
-        " --threads {threads} --summary {output.trained:q} > {log:q} 2>&1"
+        " --threads {threads} --summary {output.trained:q} >> {log:q} 2>&1"
 
 
 # Attacks with `job: training` in the config: for small cells, whose attacks take less time than a
@@ -47,4 +47,4 @@ rule train_and_attack:
     shell:
         "python -m raat_core run {params.spec:q} --folder {params.folder:q}"
         " --attacks {params.attacks:q} --checkpoint {params.checkpoint} --threads {threads}"
-        " --summary {output.attacked:q} > {log:q} 2>&1"
+        " --summary {output.attacked:q} >> {log:q} 2>&1"
