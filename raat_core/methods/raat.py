@@ -110,7 +110,7 @@ class Perturbed:
     """(B,) bool: 1 where DICAR counts the sample."""
 
     def supervised_images(self) -> Tensor:
-        """X'' where it is taken, else x'."""
+        """Images at x'' where it is taken, else at x'."""
         return self.reduced.where(self.takes_reduced[:, None, None, None], self.adversarial)
 
 
@@ -142,7 +142,7 @@ class RobustAlignment(Method):
         return boundary or (settings.dicar and settings.dicar_keeps == "both-views")
 
     def _reduce(self, step: Step, start: Start, adversarial: Tensor) -> Tensor:
-        """X'' (2B, C, H, W)."""
+        """Images at x'', (2B, C, H, W)."""
         images, labels = step.stacked_views()
         eta = self.settings.eta
         if not self.settings.reduce_boundary:
