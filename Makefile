@@ -4,7 +4,8 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
-export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow
+PLUGIN := workflow/plugins/snakemake_executor_plugin_submitit
+export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow:$(CURDIR)/$(PLUGIN)/src
 # One thread a process: several on the same few cores slow each other down tenfold.
 export OMP_NUM_THREADS ?= 1
 
@@ -15,6 +16,8 @@ env: $(VENV)/.installed
 $(VENV)/.installed: envs/requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	# The packages of this checkout, for a shell in which the environment is activated.
+	echo "$$PYTHONPATH" | tr : '\n' > "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/raat.pth"
 	touch $@
 
 demo: env

@@ -59,7 +59,8 @@ def train(
 ) -> Path:
     """Train a cell in `folder`, or go on where an earlier call stopped; returns the folder.
 
-    A finished cell is not trained again. On SIGTERM, SIGUSR2 and Ctrl-C the state is saved.
+    A finished cell is not trained again. On SIGTERM, SIGUSR2 and Ctrl-C the state is saved. While
+    another process trains this cell, it is waited for.
 
     Args:
         cell: what to train.
@@ -75,7 +76,7 @@ def train(
     """
     cell_folder = CellFolder(folder)
     cell_folder.write_spec(cell)
-    with exclusive(folder, "being trained"), StopRequest() as stop:
+    with StopRequest() as stop, exclusive(folder, "being trained", wait=stop.check):
         if cell_folder.manifest.exists():
             _require_finished(cell_folder, cell)
             return folder

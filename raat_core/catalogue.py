@@ -23,9 +23,11 @@ class DataSetInfo:
 
 @dataclass(frozen=True)
 class ArchitectureInfo:
-    """An architecture's printed name and who builds it."""
+    """An architecture's printed name, what it costs, and who builds it."""
 
     title: str
+    forward_flop: float
+    """Floating-point operations of a forward pass of one 32×32 image; they grow with its area."""
     builder: str
     """`module:function` of `build(channels, classes) -> torch.nn.Module`."""
 
@@ -35,8 +37,8 @@ DATA_SETS: dict[str, DataSetInfo] = {
 }
 
 ARCHITECTURES: dict[str, ArchitectureInfo] = {
-    "resnet-mini": ArchitectureInfo("ResNet-mini", "raat_core.models.resnet:resnet_mini"),
-    "resnet-18": ArchitectureInfo("ResNet-18", "raat_core.models.resnet:resnet_18"),
+    "resnet-mini": ArchitectureInfo("ResNet-mini", 1.766e7, "raat_core.models.resnet:resnet_mini"),
+    "resnet-18": ArchitectureInfo("ResNet-18", 1.111e9, "raat_core.models.resnet:resnet_18"),
 }
 
 

@@ -11,9 +11,10 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors
@@ -48,13 +49,20 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, purpose: str) -> Iterator[None]:
+def exclusive(
+    folder: Path, purpose: str, wait: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Hold the lock of a folder inside the block; it is let go when the process ends, however.
 
     Files that a process left half written when it died are removed.
 
+    Args:
+        folder: which.
+        purpose: what the holder does with it, for messages.
+        wait: wait for another process that holds it, calling this twice a second; it may raise.
+
     Raises:
-        UserError: another process holds it; says which.
+        UserError: another process holds it, and there is no `wait`; says which.
     """
     path = folder / ".lock"
     try:
@@ -62,13 +70,17 @@ def exclusive(folder: Path, purpose: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        message = ""
+        while not _lock(file):
             file.seek(0)
-            raise UserError(f"{folder} is {purpose} by {file.read().strip()}") from None
-        except OSError:
-            pass  # A file system without locks: nothing can be known here.
+            holder = f"{folder} is {purpose} by {file.read().strip()}"
+            if wait is None:
+                raise UserError(holder)
+            if holder != message:
+                print(f"waiting: {holder}", flush=True)
+                message = holder
+            wait()
+            time.sleep(0.5)
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {platform.node()}\n")
@@ -76,6 +88,17 @@ def exclusive(folder: Path, purpose: str) -> Iterator[None]:
         for partial in (*folder.glob(f"*{PARTIAL}"), *folder.glob(f"resume/*{PARTIAL}")):
             partial.unlink(missing_ok=True)
         yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether the lock was free; on a file system without locks nothing can be known."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +156,23 @@ def test_a_cell_finished_by_another_version_is_refused(
         train(small_cell(), tmp_path / "cell", small_data)
 
 
-def test_two_processes_do_not_train_one_cell(tmp_path: Path, small_data: DataSet) -> None:
+def test_a_cell_that_another_process_trains_is_waited_for(
+    tmp_path: Path, small_data: DataSet, capsys: pytest.CaptureFixture[str]
+) -> None:
     # A second open file is a second holder, as another process would be.
-    expected = pytest.raises(UserError, match=rf"is being trained by process {os.getpid()} on ")
-    with exclusive(tmp_path, "being trained"), expected:
+    with ExitStack() as other:
+        other.enter_context(exclusive(tmp_path, "being trained"))
+        threading.Timer(0.7, other.close).start()
+        started = time.monotonic()
         train(small_cell(), tmp_path, small_data)
-    train(small_cell(), tmp_path, small_data)
+        assert time.monotonic() - started > 0.6
+    assert f"is being trained by process {os.getpid()} on " in capsys.readouterr().out
+
+
+def test_waiting_for_another_process_ends_by_a_signal(tmp_path: Path, small_data: DataSet) -> None:
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with exclusive(tmp_path, "being trained"), pytest.raises(Interrupted):
+        train(small_cell(), tmp_path, small_data)
 
 
 def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path, small_data: DataSet) -> None:

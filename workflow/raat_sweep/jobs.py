@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from raat_core.errors import UserError
+from raat_core.storage import exclusive
+
+
+PACKAGES = ("", "workflow", "workflow/plugins/snakemake_executor_plugin_submitit/src")
+"""Where the packages of a checkout lie."""
+_held = ExitStack()
 
 
 def prepare_environment(root: Path, plugins: Sequence[str]) -> None:
@@ -17,8 +24,19 @@ def prepare_environment(root: Path, plugins: Sequence[str]) -> None:
     read the Snakefile again and come by here themselves.
     """
     _prepend("PATH", str(Path(sys.executable).parent))
-    _prepend("PYTHONPATH", str(root), str(root / "workflow"))
+    _prepend("PYTHONPATH", *(str(root / part) for part in PACKAGES))
     os.environ["RAAT_PLUGINS"] = os.pathsep.join(plugins)
+
+
+def hold_results(results: Path) -> None:
+    """Lock a results folder until this process ends, however it does.
+
+    Raises:
+        UserError: another process holds it; says which.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    # Never left: the block ends with the process.
+    _held.enter_context(exclusive(results, "being filled"))
 
 
 def _prepend(variable: str, *entries: str) -> None:

@@ -13,8 +13,9 @@ rule attack:
         "../../envs/raat.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        gpu=lambda wildcards: attack_resources(wildcards).gpu,
+        mem_mb=lambda wildcards: attack_resources(wildcards).mem_mb,
+        runtime=lambda wildcards: attack_resources(wildcards).runtime,
     params:
         attacks=attack_list,
         checkpoint=checkpoint,

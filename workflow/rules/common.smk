@@ -10,8 +10,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflow")]
 from raat_core.errors import UserError
 from raat_sweep.config import Table, read_config
 from raat_sweep.items import build_with_gaps, describe, describe_cells, product_names
-from raat_sweep.jobs import prepare_environment, require_writable
+from raat_sweep.jobs import hold_results, prepare_environment, require_writable
 from raat_sweep.plan import Plan
+from raat_sweep.resources import (
+    resources_of_attacks,
+    resources_of_both,
+    resources_of_training,
+)
 
 try:
     PLAN = Plan(read_config(config, "config"))
@@ -74,6 +79,23 @@ def checkpoint(wildcards):
     return PLAN.jobs[wildcards.cell, wildcards.attacks].checkpoint
 
 
+def training_resources(wildcards):
+    """What the training of a cell asks for."""
+    return resources_of_training(PLAN.cells[wildcards.cell])
+
+
+def attack_resources(wildcards):
+    """What the attacks of a list ask for."""
+    chosen = PLAN.jobs[wildcards.cell, wildcards.attacks]
+    return resources_of_attacks(PLAN.cells[wildcards.cell], chosen.attacks)
+
+
+def both_resources(wildcards):
+    """What training and attacking in one job ask for."""
+    chosen = PLAN.jobs[wildcards.cell, wildcards.attacks]
+    return resources_of_both(PLAN.cells[wildcards.cell], chosen.attacks)
+
+
 def unfinished_items():
     """Tables and figures that were asked for and not made."""
     jobs = [
@@ -82,6 +104,13 @@ def unfinished_items():
         if job.rule.name in ("table", "figure")
     ]
     return [str(job.wildcards[0]) for job in jobs]
+
+
+onstart:
+    try:
+        hold_results(Path(RESULTS))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 onerror:

@@ -13,8 +13,9 @@ rule train:
         "../../envs/raat.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        gpu=lambda wildcards: training_resources(wildcards).gpu,
+        mem_mb=lambda wildcards: training_resources(wildcards).mem_mb,
+        runtime=lambda wildcards: training_resources(wildcards).runtime,
     params:
         spec=cell_spec,
         folder=f"{CELLS}/{{cell}}",
@@ -37,8 +38,9 @@ rule train_and_attack:
         "../../envs/raat.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        gpu=lambda wildcards: both_resources(wildcards).gpu,
+        mem_mb=lambda wildcards: both_resources(wildcards).mem_mb,
+        runtime=lambda wildcards: both_resources(wildcards).runtime,
     params:
         spec=cell_spec,
         attacks=attack_list,

@@ -1,0 +1,172 @@
+"""What every cluster can do, and when a job is over."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from submitit.core.utils import JobPaths, pickle_load
+
+from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord
+from snakemake_executor_plugin_submitit.request import Request
+from snakemake_executor_plugin_submitit.task import Task, TaskState
+
+PATIENCE_SECONDS = {"over": 10.0, "gone": 30.0}
+"""How long a result may take to show up after the cluster says that a job is over, or does not
+know it any more, before it counts as failed."""
+
+
+class TryLater(Exception):
+    """A submission was not accepted for a reason that passes."""
+
+    def __init__(self, reason: str, *, too_many: bool = False) -> None:
+        super().__init__(reason)
+        self.too_many = too_many
+        """Fewer jobs might be accepted."""
+
+
+class Refused(Exception):
+    """A submission will never be accepted; in the cluster's own words."""
+
+
+@dataclass
+class Submission:
+    """Jobs with equal requests that go out together."""
+
+    id: str
+    name: str
+    """Unique, and how the cluster knows it: an accepted submission can be found again by it."""
+    folder: Path
+    request: Request
+    records: list[JobRecord]
+    tasks: list[Task]
+
+
+@dataclass(frozen=True)
+class State:
+    """What the cluster says of a job."""
+
+    phase: Literal["active", "over", "gone", "unknown"]
+    """`gone`: the cluster answers and does not know it; `unknown`: the cluster does not answer."""
+    name: str = ""
+    """The cluster's own word."""
+    node: str = ""
+    reason: str = ""
+    certain: bool = False
+    """Seen with own eyes: nothing is to be waited for."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended."""
+
+    done: bool
+    cause: str = ""
+
+
+class Cluster(Protocol):
+    """SLURM, or this machine."""
+
+    name: str
+
+    def submit(self, submission: Submission) -> list[str]:
+        """Send it, or find it sent already; returns the ids in the order of its jobs.
+
+        Raises:
+            TryLater: not accepted now.
+            Refused: never to be accepted.
+        """
+
+    def find(self, attempts: Sequence[Attempt]) -> list[str] | None:
+        """The ids of a submission of which only the intention is known; None if it is not there.
+
+        Raises:
+            TryLater: the cluster does not answer.
+        """
+
+    def states(self, attempts: Iterable[Attempt]) -> Mapping[str, State]:
+        """What the cluster says now, by id."""
+
+    def cancel(self, attempts: Sequence[Attempt]) -> str:
+        """Tell jobs to stop; returns what the user has to know, or nothing."""
+
+
+@dataclass
+class Judge:
+    """Decides from result files and the cluster's answers whether attempts are over.
+
+    Success is a success pickle and nothing else. An error pickle counts only when the cluster says
+    that the job is over or gone: a job that is requeued may leave one behind.
+    """
+
+    _since: dict[tuple[str, int, str], float] = field(default_factory=dict)
+
+    def outcome(self, attempt: Attempt, state: State) -> Outcome | None:
+        """How the attempt ended; None if it has not, or if it cannot be known yet."""
+        result = read_result(attempt)
+        if result is not None and result[0] == "success":
+            return Outcome(done=True)
+        if state.phase in ("active", "unknown"):
+            self._forget(attempt)
+            return None
+        if result is None and not state.certain:
+            if self._lasts(attempt, state.phase) < PATIENCE_SECONDS[state.phase]:
+                return None
+        return Outcome(done=False, cause=cause_of(attempt, state, result))
+
+    def _lasts(self, attempt: Attempt, phase: str) -> float:
+        key = attempt.submission, attempt.index, phase
+        return time.monotonic() - self._since.setdefault(key, time.monotonic())
+
+    def _forget(self, attempt: Attempt) -> None:
+        for phase in ("over", "gone"):
+            self._since.pop((attempt.submission, attempt.index, phase), None)
+
+
+def read_result(attempt: Attempt) -> tuple[str, object] | None:
+    """What submitit left: ("success", None) or ("error", traceback); None if nothing yet."""
+    if attempt.id is None:
+        return None
+    paths = JobPaths(attempt.folder, attempt.id, 0)
+    with contextlib.suppress(OSError):
+        # Makes a network file system look again.
+        paths.folder.chmod(paths.folder.stat().st_mode)
+    if not paths.result_pickle.exists():
+        return None
+    try:
+        outcome, result = pickle_load(paths.result_pickle)
+    except (EOFError, OSError, ValueError):
+        return None
+    return outcome, result
+
+
+def cause_of(attempt: Attempt, state: State, result: tuple[str, object] | None) -> str:
+    """Why an attempt failed, in one line: what the job said, or else what the cluster says."""
+    own = TaskState.read(attempt.state_file)
+    word = state.name.upper()
+    if word in _CAUSES:
+        return _CAUSES[word].format(node=state.node or (own.node if own else "?"))
+    if own is not None and own.cause:
+        return own.cause
+    if result is not None:
+        return str(result[1]).strip().splitlines()[-1]
+    if own is None:
+        return f"it ended before it began ({state.name or 'the cluster does not know it'})"
+    if state.phase == "gone":
+        return f"it disappeared from {own.node}: the cluster does not know it any more"
+    return f"it ended as {state.name} without a result"
+
+
+_CAUSES = {
+    "OUT_OF_MEMORY": "out of memory on {node}: raise mem_mb",
+    "TIMEOUT": "it did not save and leave before its time limit on {node}: raise runtime",
+    "CANCELLED": "it was cancelled",
+    "NODE_FAIL": "its node {node} failed",
+    "BOOT_FAIL": "its node {node} did not start",
+    "DEADLINE": "it passed its deadline",
+    "PREEMPTED": "it was preempted on {node} and not requeued",
+}

@@ -1,0 +1,73 @@
+"""Snakemake's jobs as the journal knows them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from snakemake_executor_plugin_submitit.journal import JobRecord
+
+LABEL_LENGTH = 180
+
+
+def record_of(job: Any, logs: Path) -> JobRecord:
+    """A job or group, with the path of its log: <logs>/<rule>/<wildcards>.log."""
+    outputs = tuple(str(path) for path in job.output)
+    key = _digest([job.name, *(outputs or _all_wildcards(job))])
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "_", job.name)
+    label = _label(job, key)
+    return JobRecord(
+        key=key,
+        name=name,
+        label=label,
+        outputs=tuple(path for path in outputs if not _is_remote(job, path)),
+        log=str(logs / name / f"{label}.log"),
+        fingerprint=_digest(
+            [[list(map(str, single.input)), list(single.params)] for single in members(job)]
+        ),
+        threads=int(job.threads),
+    )
+
+
+def members(job: Any) -> Iterable[Any]:
+    """The jobs of a group, or the job itself."""
+    return sorted(job.jobs, key=str) if job.is_group() else [job]
+
+
+def _is_remote(job: Any, path: str) -> bool:
+    """Whether an output is in a remote storage, or gone as soon as its readers are."""
+    return any(
+        str(output) == path and (output.is_storage or _is_flagged(output)) for output in job.output
+    )
+
+
+def _is_flagged(output: Any) -> bool:
+    flags = getattr(output, "flags", {})
+    return any(flags.get(flag) for flag in ("temp", "pipe", "service", "nodelocal"))
+
+
+def _label(job: Any, key: str) -> str:
+    if job.is_group():
+        return key
+    words = [str(value) for value in _wildcards(job).values()]
+    label = re.sub(r"[^A-Za-z0-9_.+=-]+", "-", "_".join(words)).strip("-.")
+    if not label:
+        return key
+    return label if len(label) <= LABEL_LENGTH else f"{label[:LABEL_LENGTH]}_{key}"
+
+
+def _wildcards(job: Any) -> dict[str, Any]:
+    return dict(job.wildcards_dict)
+
+
+def _all_wildcards(job: Any) -> list[str]:
+    return [json.dumps(_wildcards(single), default=str) for single in members(job)]
+
+
+def _digest(parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,340 @@
+"""What runs on a node: one job's command, as a callable that submitit pickles and calls.
+
+The command's process tree ignores SIGTERM and SIGUSR2 unless a program in it asks for them: the
+shells and the Snakemake in between must not die of a signal that tells the training to save. A
+command that ends after such a signal is not a failure: whether the job goes back into the queue or
+is gone is the cluster's to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from submitit.core.utils import DelayedSubmission
+
+HEARTBEAT_SECONDS = 15.0
+SIGNALS_EARLY_SECONDS = 60.0
+"""SLURM may send the signal of a time limit up to so much earlier than asked for."""
+_ACTIVE = ("RUNNING", "SUSPENDED", "CONFIGURING")
+
+
+class JobFailed(RuntimeError):
+    """The command of a job failed; says how."""
+
+
+@dataclass
+class TaskState:
+    """How a job is, kept in a file that the job rewrites: for the head and for people."""
+
+    id: str = ""
+    node: str = ""
+    gpus: str = ""
+    pid: int = 0
+    command_pid: int = 0
+    phase: str = "running"
+    """`running`, `saving`, `requeued`, `stopped`, `done`, `failed`."""
+    cause: str = ""
+    started_at: float = 0.0
+    """Of this slot."""
+    seen_at: float = 0.0
+    """The last sign of life."""
+    slots: int = 0
+    """How many times the job was started, this one included."""
+    timeouts: int = 0
+    """How many slots ended at the time limit."""
+    seconds_before: float = 0.0
+    """Spent in earlier slots."""
+
+    @property
+    def seconds(self) -> float:
+        """Spent in all slots."""
+        return self.seconds_before + self.seen_at - self.started_at
+
+    @classmethod
+    def read(cls, path: Path) -> TaskState | None:
+        """The state in a file; None if the job never started."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Replace the file atomically. A full disk must not stop a job that runs."""
+        self.seen_at = time.time()
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+            temporary.replace(path)
+
+
+class _Signals:
+    """Notes SIGTERM and SIGUSR2 instead of acting on them."""
+
+    def __init__(self) -> None:
+        self.terminate: float | None = None
+        self.save: float | None = None
+        self.requeue = signal.getsignal(signal.SIGUSR2)
+        """submitit's handler: writes the job anew, puts it back into the queue and exits."""
+
+    def install(self) -> None:
+        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGUSR2, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            self.terminate = self.terminate or time.monotonic()
+        else:
+            self.save = self.save or time.monotonic()
+
+    @property
+    def any(self) -> bool:
+        return self.terminate is not None or self.save is not None
+
+
+@dataclass
+class Task:
+    """A job's command and what it needs to be run, stopped, and run again."""
+
+    command: str
+    directory: str
+    index: int
+    """Its place in its submission."""
+    state_file: Path
+    log: Path
+    rule_logs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    latency_seconds: float = 5.0
+    """How long files of other nodes may take to show up here."""
+    time_limit_seconds: float | None = None
+    grace_seconds: float = 90.0
+    """How long before the time limit the job is told to save."""
+    restarts: int = 20
+    """How many time limits it may run into."""
+    timeouts: int = 0
+    _state: TaskState = field(default_factory=TaskState)
+
+    def __call__(self) -> None:
+        """Run the command to its end.
+
+        Raises:
+            JobFailed: it failed, ran into too many time limits, or files are missing.
+            SystemExit: it was stopped, or put back into the queue.
+        """
+        signals = _Signals()
+        self._begin()
+        with self._output_to_log():
+            try:
+                self._wait_for(self.inputs, "input")
+                self._run(signals)
+                self._wait_for(self.outputs, "output")
+            except JobFailed as error:
+                self._set_phase("failed", str(error))
+                print(f"error: {error}", flush=True)
+                raise
+        self._set_phase("done")
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What submitit puts in place of this job before it goes back into the queue."""
+        return DelayedSubmission(self)
+
+    def _begin(self) -> None:
+        before = TaskState.read(self.state_file) or TaskState()
+        now = time.time()
+        self._state = TaskState(
+            id=_job_id(),
+            node=os.environ.get("SLURMD_NODENAME") or platform.node(),
+            gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            pid=os.getpid(),
+            started_at=now,
+            slots=before.slots + 1,
+            timeouts=self.timeouts,
+            seconds_before=before.seconds if before.slots else 0.0,
+        )
+        self._set_phase("running")
+
+    def _set_phase(self, phase: str, cause: str = "") -> None:
+        self._state.phase, self._state.cause = phase, cause
+        self._state.write(self.state_file)
+
+    @contextlib.contextmanager
+    def _output_to_log(self) -> Iterator[None]:
+        """Let everything that this process and its children print go to the job's log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a", encoding="utf-8") as log:
+            print(f"== {self._describe()}", file=log, flush=True)
+            before = [(number, os.dup(number)) for number in (1, 2)]
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, _ in before:
+                os.dup2(log.fileno(), number)
+            try:
+                yield
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                for number, copy in before:
+                    os.dup2(copy, number)
+                    os.close(copy)
+
+    def _describe(self) -> str:
+        state = self._state
+        gpus = f", GPU {state.gpus}" if state.gpus else ""
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.started_at))
+        return f"{began} job {state.id} on {state.node}{gpus}, start {state.slots}"
+
+    def _wait_for(self, paths: tuple[str, ...], kind: str) -> None:
+        deadline = time.monotonic() + self.latency_seconds
+        while missing := [p for p in paths if not Path(self.directory, p).exists()]:
+            if time.monotonic() > deadline:
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise JobFailed(
+                    f"{kind} {missing[0]}{more} is not there on {self._state.node}, "
+                    f"{self.latency_seconds:g} s after {_WHEN[kind]}"
+                )
+            time.sleep(0.5)
+
+    def _run(self, signals: _Signals) -> None:
+        """Run the command; returns if it succeeded."""
+        with subprocess.Popen(
+            self.command,
+            shell=True,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_ignore_signals,
+        ) as process:
+            self._state.command_pid = process.pid
+            if callable(signals.requeue):  # Not in the `debug` cluster, in the user's own process.
+                signals.install()
+            self._set_phase("running")
+            try:
+                self._watch(process, signals)
+            except BaseException:
+                _signal_group(process.pid, signal.SIGKILL)
+                raise
+        if process.returncode == 0:
+            return
+        if signals.any:
+            self._leave(signals)
+        raise JobFailed(_exit_reason(process.returncode))
+
+    def _watch(self, process: subprocess.Popen[bytes], signals: _Signals) -> None:
+        """Wait for the command, passing on what it is told by signals."""
+        started = heartbeat = told = time.monotonic()
+        while process.poll() is None:
+            now = time.monotonic()
+            if now - heartbeat > HEARTBEAT_SECONDS:
+                heartbeat = now
+                self._state.write(self.state_file)
+            if signals.any and now - told > 1.0:
+                # Again every second: a program that is still starting does not listen yet.
+                told = now
+                if self._state.phase == "running":
+                    self._set_phase("saving")
+                number = signal.SIGTERM if signals.terminate else signal.SIGUSR2
+                _signal_group(process.pid, number)
+            if signals.save is not None and now - signals.save > 0.8 * self.grace_seconds:
+                print("error: not saved in time; stopped", flush=True)
+                _signal_group(process.pid, signal.SIGKILL)
+            time.sleep(min(0.5, 0.02 + (now - started) / 20))
+
+    def _leave(self, signals: _Signals) -> None:
+        """After a signal: back into the queue, or gone. Returns only by an exception."""
+        self._keep_rule_logs()
+        timed_out = signals.terminate is None and self._near_time_limit()
+        if timed_out:
+            self.timeouts += 1
+            if self.timeouts > self.restarts:
+                raise JobFailed(
+                    f"ran into its time limit {self.timeouts} times and was not finished: give it "
+                    f"more time (runtime) or more restarts"
+                )
+        elif signals.terminate is not None and not _still_running():
+            # The cluster ends it: cancelled for good, or put back into the queue by others.
+            self._set_phase("stopped")
+            sys.stdout.flush()
+            os._exit(128 + signal.SIGTERM)
+        self._state.timeouts = self.timeouts
+        self._set_phase("requeued")
+        print(f"back into the queue ({'time limit' if timed_out else 'preempted'})", flush=True)
+        while True:
+            try:
+                assert callable(signals.requeue)
+                signals.requeue(signal.SIGUSR2, None)
+            except (subprocess.SubprocessError, OSError) as error:
+                print(f"cannot requeue yet: {error}", flush=True)
+                time.sleep(2.0)
+
+    def _near_time_limit(self) -> bool:
+        if self.time_limit_seconds is None:
+            return False
+        spent = time.time() - self._state.started_at
+        early = self.grace_seconds + SIGNALS_EARLY_SECONDS
+        return spent >= 0.8 * (self.time_limit_seconds - early)
+
+    def _keep_rule_logs(self) -> None:
+        """Copy the rule's logs into the job's: Snakemake removes them at the next start."""
+        for path in self.rule_logs:
+            with contextlib.suppress(OSError), Path(self.directory, path).open("rb") as source:
+                print(f"-- {path}", flush=True)
+                with open(1, "wb", closefd=False) as out:
+                    shutil.copyfileobj(source, out)
+
+
+_WHEN = {"input": "this job started", "output": "its command ended without an error"}
+
+
+def _job_id() -> str:
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    if array:
+        return f"{array}_{index}"
+    return os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID") or "debug"
+
+
+def _ignore_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _exit_reason(code: int) -> str:
+    if code == -signal.SIGKILL or code == 128 + signal.SIGKILL:
+        return "its command was killed (SIGKILL), as happens when memory runs out"
+    if code < 0:
+        return f"its command was ended by {signal.Signals(-code).name}"
+    return f"its command exited with {code}"
+
+
+def _still_running() -> bool:
+    """Whether SLURM counts this job as running still: then it is preempted and has to leave.
+
+    A job that exits by itself within the grace time of a preemption would count as failed.
+    """
+    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
+        return False
+    while True:  # Until SLURM answers, or kills this process.
+        answer = subprocess.run(
+            ["scontrol", "show", "job", "--oneliner", _job_id()], capture_output=True, text=True
+        )
+        if answer.returncode == 0:
+            return any(f"JobState={state}" in answer.stdout for state in _ACTIVE)
+        if "Invalid job id" in answer.stderr:
+            return False
+        time.sleep(1.0)
