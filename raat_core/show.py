@@ -16,15 +16,17 @@ from raat_core.evaluation.records import Record
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """An epoch that is trained, as the history tells of it."""
+class Progress:
+    """How far a training is, as its history says."""
 
-    number: int
-    """From 1."""
-    seconds: float
-    loss: float | None
-    robust_accuracy: float | None
-    """In percent; None if the epoch was not evaluated."""
+    epoch: int = 0
+    """How many are trained."""
+    seconds: tuple[float, ...] = ()
+    """What each of them took."""
+    loss: float | None = None
+    """Of the last one."""
+    robust_accuracy: float | None = None
+    """Of the last one that was evaluated, in percent."""
 
 
 def describe(folder: CellFolder) -> str:
@@ -35,8 +37,10 @@ def describe(folder: CellFolder) -> str:
     """
     cell = folder.read_cell()
     lines = [cell.name, json.dumps(cell.to_json(), indent=2, ensure_ascii=False)]
-    if rows := read_history(folder):
-        last = ", ".join(f"{key} {value}" for key, value in rows[-1].items() if value)
+    columns, rows = read_history(folder)
+    if rows:
+        values = zip(columns, rows[-1], strict=True)
+        last = ", ".join(f"{column} {value}" for column, value in values if value)
         lines.append(f"history: {len(rows)} of {cell.recipe.epochs} epochs; the last: {last}")
     if folder.manifest.exists():
         lines.append(best_line(folder.read_manifest()))
@@ -55,8 +59,8 @@ def best_line(manifest: dict[str, Any]) -> str:
     )
 
 
-def read_history(folder: CellFolder) -> list[dict[str, str]]:
-    """The whole rows of a cell's history, as text; none if there is no history.
+def read_history(folder: CellFolder) -> tuple[list[str], list[list[str]]]:
+    """The names of the history's columns, and its whole rows; nothing if there is no history.
 
     Cells may be looked at while they are trained, on file systems that show a file half written:
     what is damaged is left out.
@@ -65,25 +69,37 @@ def read_history(folder: CellFolder) -> list[dict[str, str]]:
         text = folder.history.read_text(encoding="utf-8", errors="replace")
         header, *rows = csv.reader(text.splitlines())
     except (OSError, ValueError, csv.Error):
-        return []
-    return [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
+        return [], []
+    return header, [row for row in rows if len(row) == len(header)]
 
 
-def read_epochs(folder: CellFolder) -> list[Epoch]:
-    """The epochs that are trained, as far as `read_history` finds them."""
-    epochs = []
-    for row in read_history(folder):
-        number, seconds = _number(row.get("epoch")), _number(row.get("seconds"))
-        if number is not None and seconds is not None:
-            robust = _number(row.get("robust_accuracy"))
-            epochs.append(Epoch(int(number), seconds, _number(row.get("loss")), robust))
-    return epochs
+_PROGRESS = ("epoch", "seconds", "loss", "robust_accuracy")
 
 
-def _number(text: str | None) -> float | None:
+def read_progress(folder: CellFolder) -> Progress:
+    """How far the training is; the start if there is no history."""
+    header, rows = read_history(folder)
+    if not set(_PROGRESS) <= set(header):
+        return Progress()
+    epoch, seconds, loss, robust = map(header.index, _PROGRESS)
+    timed = [(row, _number(row[seconds])) for row in rows]
+    whole = [(row, spent) for row, spent in timed if spent is not None]
+    if not whole:
+        return Progress()
+    evaluations = (_number(row[robust]) for row, _ in reversed(whole))
+    last, _ = whole[-1]
+    return Progress(
+        epoch=int(_number(last[epoch]) or len(whole)),
+        seconds=tuple(spent for _, spent in whole),
+        loss=_number(last[loss]),
+        robust_accuracy=next((found for found in evaluations if found is not None), None),
+    )
+
+
+def _number(text: str) -> float | None:
     """A finite number, or None."""
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -49,9 +49,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(
-    folder: Path, purpose: str, wait: Callable[[], None] | None = None
-) -> Iterator[None]:
+def exclusive(folder: Path, purpose: str, wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the lock of a folder inside the block; it is let go when the process ends, however.
 
     Files that a process left half written when it died are removed.

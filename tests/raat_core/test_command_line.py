@@ -43,6 +43,21 @@ def test_train_attack_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "epoch 1/1" not in capsys.readouterr().out
 
 
+def test_show_says_the_last_whole_epoch_of_a_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = CellFolder(tmp_path / "cell")
+    folder.write_spec(small_cell())
+    for text, said in [
+        ("epoch,loss\n1,2.5\n2", "history: 1 of 2 epochs; the last: epoch 1, loss 2.5"),
+        ("epoch,loss\n", None),
+    ]:
+        folder.history.write_text(text)
+        assert main(["show", str(folder.path)]) == 0
+        printed = capsys.readouterr().out
+        assert said in printed if said else "history" not in printed
+
+
 BAD_CALLS: list[tuple[list[str], str]] = [
     (["train", "missing.json"], "cannot read missing.json: No such file"),
     (["train", '{"dataset": "digits", "architecture'], "cut short or damaged"),

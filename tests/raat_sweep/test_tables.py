@@ -42,6 +42,7 @@ def cells(
             "accuracy": accuracy,
             "samples": 0 if math.isnan(accuracy) else size,
             "gap": "not attacked" if math.isnan(accuracy) else "",
+            "log": "",
         }
         for metric, size, accuracies in (("clean", 360, clean), ("aa", 60, aa))
         for seed, accuracy in enumerate(accuracies)
@@ -182,6 +183,50 @@ def test_gaps_are_marked_and_explained() -> None:
     assert f"- not attacked: `{name}_MART_paper_s0` (AA), `{name}_MART_paper_s1` (AA)" in text
     assert f"- not trained: `{name}_RAAT_paper_s0` (Clean)" in text
     assert f"`{name}_RAAT_paper_s1`" in text
+
+
+def failed(why: str, seed: int = 1) -> list[dict[str, Any]]:
+    """A row of which one seed is not trained, and a log says why."""
+    rows = cells(clean=(80.0, math.nan), aa=(40.0, math.nan))
+    for row in rows:
+        if row["seed"] == seed:
+            row.update(gap=f"not trained: {why}", log=f"results/logs/train/{row['cell']}.log")
+    return rows
+
+
+def test_failed_cells_are_listed_with_reason_and_log() -> None:
+    why = "job 12_3 on n1: out of memory on n1: raise mem_mb"
+    rows = [*failed(why), *cells("MART", aa=(40.0, math.nan))]
+    name = "CIFAR-10_ResNet-18_linf_8-255"
+    lines = markdown(rows).splitlines()
+    assert lines[-2:] == [
+        f"- not trained (job 12\\_3 on n1: out of memory on n1: raise mem\\_mb): "
+        f"`{name}_RAAT_paper_s1`, log `results/logs/train/{name}_RAAT_paper_s1.log`",
+        f"- not attacked: `{name}_MART_paper_s1` (AA)",
+    ]
+
+
+def test_reasons_are_short_below_a_table_and_whole_in_its_cells(tmp_path: Path) -> None:
+    why = "x" * 150 + " and the end"
+    rows = failed(why)
+    note = markdown(rows).splitlines()[-1]
+    assert f"({'x' * 138} …): `" in note
+    item = {"name": "t", "title": "", "metrics": TITLES, "ours": [], "checkpoint": "last"}
+    write_table(pd.DataFrame(rows), item, tmp_path)
+    tidy = pd.read_csv(tmp_path / "t.cells.csv")
+    assert tidy["gap"].dropna().unique().tolist() == [f"not trained: {why}"]
+    assert tidy["log"].dropna().unique().tolist() == [rows[1]["log"]]
+
+
+def test_latex_escapes_what_logs_say() -> None:
+    text = latex(failed("50% of \\x_1 & {y} # ~ ^ $z “quoted” λ …"))
+    note = next(line for line in text.splitlines() if "not trained" in line)
+    assert (
+        r"not trained (50\% of \textbackslash{}x\_1 \& \{y\} \# \textasciitilde{} "
+        r"\textasciicircum{} \$z ?quoted? $\lambda$ \dots{}): \texttt{CIFAR-\allowbreak{}10"
+    ) in note
+    assert r", log \texttt{results/\allowbreak{}logs/\allowbreak{}train/" in note
+    assert text.isascii()
 
 
 def test_numbers_of_fewer_seeds_than_their_row_say_so() -> None:

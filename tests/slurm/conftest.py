@@ -1,4 +1,4 @@
-"""A real SLURM for the tests of this folder; they are skipped, and it is said, where there is none."""
+"""A real SLURM for the tests of this folder; where there is none they are skipped, loudly."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from cluster import Cluster, unavailable
 from toy import Toy
+
+from slurm.cluster import Cluster, unavailable
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-
-from cluster import Cluster
 from toy import Toy, submitted_ids, wait_until
+
+from slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slurm
 NAMES = ["a", "b"]
@@ -51,7 +51,7 @@ def test_ready_jobs_go_out_as_one_array_at_once(toy: Toy, slurm: Cluster) -> Non
 def test_unequal_jobs_go_out_apart_and_ask_for_what_they_need(toy: Toy, slurm: Cluster) -> None:
     (toy.folder / "Snakefile").write_text(
         toy.snakefile.replace(
-            "mem_mb=100", "mem_mb=lambda wildcards: 100 if wildcards.name == 'a' else 200"
+            "mem_mb=500", "mem_mb=lambda wildcards: 500 if wildcards.name == 'a' else 600"
         )
     )
     head = toy.start(command="sleep 30", resources="{gpu: 1, slurm_partition: urgent}", threads=2)
@@ -59,8 +59,8 @@ def test_unequal_jobs_go_out_apart_and_ask_for_what_they_need(toy: Toy, slurm: C
     assert len({job_id.split("_")[0] for job_id in toy.ids}) == 2
     answer = slurm.run("squeue", "--noheader", "--format=%P %m %c %b %l")
     assert sorted(set(answer.split("\n")[:-1])) == [
-        "urgent 100M 2 gres:gpu:1 5:00",
-        "urgent 200M 2 gres:gpu:1 5:00",
+        "urgent 500M 2 gres:gpu:1 5:00",
+        "urgent 600M 2 gres:gpu:1 5:00",
     ]
     head.send(signal.SIGINT)
     head.wait(30)
@@ -191,7 +191,7 @@ def test_success_is_not_what_slurm_says(toy: Toy) -> None:
         ("{slurm_partition: nope}", "invalid partition specified: nope"),
         ("{constraint: a100}", "Invalid feature specification"),
         ("{gpu: 9}", "Requested node configuration is not available"),
-        ("{mem_mb: lots}", "mem_mb = 'lots': must be a whole number"),
+        ("{gpu: lots}", "gpu = 'lots': must be a whole number"),
         ("{slurm_extra: exclusive}", "must be written --option=value or --option"),
     ],
 )
@@ -222,7 +222,10 @@ def test_a_job_that_can_never_start_is_given_up(
     [
         ("exit 3", "its command exited with 1"),
         ("no-such-command", "its command exited with 1"),
-        ("exec python3 -c 'x = bytes(500_000_000); import time; time.sleep(30)'", "out of memory"),
+        (
+            "python3 -c 'x = bytes([1]) * 900_000_000; import time; time.sleep(30)'",
+            "out of memory",
+        ),
     ],
 )
 def test_a_failure_names_job_node_log_and_cause(toy: Toy, command: str, cause: str) -> None:
@@ -256,14 +259,15 @@ def test_a_program_that_ignores_signals_is_stopped_and_goes_on(toy: Toy, slurm: 
     assert toy.starts == ["a", "a"]
 
 
-def test_restarts_are_bounded(toy: Toy, slurm: Cluster) -> None:
+def test_restarts_are_bounded(toy: Toy) -> None:
     (toy.folder / "Snakefile").write_text(toy.snakefile.replace("runtime=5", "runtime=1"))
-    head = toy.start(
-        *("--submitit-grace", "58", "--submitit-restarts", "1"),
-        names="a",
-        command="trap 'exit 9' USR2; python3 -c 'import signal,time,sys; "
-        "signal.signal(signal.SIGUSR2, lambda *a: sys.exit(9)); time.sleep(100)'",
+    (toy.folder / "train.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGUSR2, lambda *_: sys.exit(9))\n"
+        "time.sleep(100)\n"
     )
+    options = ("--submitit-grace", "58", "--submitit-restarts", "1")
+    head = toy.start(*options, names="a", command="python3 train.py")
     assert head.wait(150) != 0
     assert "ran into its time limit 2 times" in head.text()
     assert toy.starts == ["a", "a"]

@@ -2,88 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import random
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+
+from checkout import ROOT, Checkout
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-GRID: dict[str, Any] = {
-    "datasets": ["digits"],
-    "architectures": ["resnet-mini"],
-    "methods": ["PGD-AT"],
-    "seeds": [0],
-}
-CONFIG: dict[str, Any] = {
-    "results": "results/tiny",
-    "recipes": {"default": {"epochs": 1, "batch_size": 256, "decay_epochs": []}},
-    "methods": {"MART": {"name": "mart", "lambda": 6}},
-    "attacks": {
-        "clean": {"kind": "clean", "title": "Clean", "job": "training"},
-        "pgd10": {"kind": "pgd", "title": "PGD-10", "steps": 2, "job": "training", "samples": 50},
-    },
-    "items": {
-        "tiny": {"kind": "table", "title": "T", "metrics": ["clean", "pgd10"], "grids": [GRID]}
-    },
-}
-
-
-class Checkout:
-    """A copy of the repository with a config of its own, and Snakemake in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config: dict[str, Any] = yaml.safe_load(yaml.safe_dump(CONFIG))
-        for name in ("raat_core", "workflow", "config", "envs"):
-            shutil.copytree(ROOT / name, path / name, symlinks=True)
-        for name in ("Snakefile", "profiles"):
-            shutil.copy(ROOT / name, path / name, follow_symlinks=False)
-
-    @property
-    def grid(self) -> dict[str, Any]:
-        grid: dict[str, Any] = self.config["items"]["tiny"]["grids"][0]
-        return grid
-
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        (self.path / "config.yaml").write_text(yaml.safe_dump(self.config))
-        command = [sys.executable, "-m", "snakemake", "--configfile", "config.yaml"]
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        return subprocess.run(
-            [*command, "--cores", "2", *arguments],
-            cwd=self.path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def run(self) -> str:
-        """Run everything; returns what Snakemake said."""
-        finished = self.snakemake()
-        assert finished.returncode == 0, finished.stderr
-        return finished.stderr
-
-    def planned(self) -> dict[str, int]:
-        """Numbers of jobs that a run would start, by rule."""
-        finished = self.snakemake("--dry-run")
-        assert finished.returncode == 0, finished.stderr
-        rows = re.findall(r"^(\w+) +(\d+)$", finished.stdout + finished.stderr, re.MULTILINE)
-        return {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
-
-    def table(self) -> dict[str, dict[str, str]]:
-        """Rows of the table's CSV by method."""
-        with (self.path / "results/tiny/tiny.csv").open(newline="") as file:
-            return {row["method"]: row for row in csv.DictReader(file)}
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +24,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture
 def checkout(finished: Checkout, tmp_path: Path) -> Checkout:
     """A copy of the finished checkout, with Snakemake's own records of it."""
-    shutil.copytree(finished.path, tmp_path / "copy", symlinks=True)
-    copy = object.__new__(Checkout)
-    copy.path, copy.config = tmp_path / "copy", yaml.safe_load(yaml.safe_dump(finished.config))
-    return copy
+    return finished.copy(tmp_path / "copy")
 
 
 def test_a_run_makes_what_the_readme_says(checkout: Checkout) -> None:
@@ -176,7 +100,8 @@ def test_a_failed_cell_leaves_a_gap_and_is_made_up_for(checkout: Checkout) -> No
     assert float(checkout.table()["PGD-AT"]["clean_mean"]) > 0
     markdown = (checkout.path / "results/tiny/tiny.md").read_text()
     assert "–" in markdown
-    assert "not trained" in markdown
+    assert "not trained (RuntimeError: not today): `" in markdown
+    assert "RuntimeError: not today (log: results/tiny/logs/train/" in failed.stdout + failed.stderr
 
     plugin.write_text(source)
     assert checkout.planned() == {"train_and_attack": 1, "table": 1, "cells": 1}

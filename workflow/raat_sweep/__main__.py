@@ -1,8 +1,10 @@
-"""`python -m raat_sweep`: print a config's results, or write the files made from the models."""
+"""`python -m raat_sweep`: print a config's results, watch its cells, or write generated files."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import sys
 from pathlib import Path
 
@@ -11,25 +13,49 @@ from raat_sweep.config import read_config_file
 from raat_sweep.items import product_names
 from raat_sweep.plan import Plan
 from raat_sweep.reference import write_reference
+from raat_sweep.watch import DEFAULT_CONFIG, watch
 
 
 def main() -> int:
-    """Run one command; returns the exit code, 2 for bad input."""
+    """Run one command; returns the exit code: 2 for bad input, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m raat_sweep", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="print a config's tables and where everything is")
     show.add_argument("config", type=Path)
     show.set_defaults(run=lambda options: print(show_results(options.config)))
+    look = commands.add_parser("watch", help="every cell of a sweep: its state, progress, hours")
+    look.add_argument("config", type=Path, nargs="?", default=DEFAULT_CONFIG)
+    look.add_argument(
+        "--every", type=_seconds, default=5.0, metavar="SECONDS", help="between looks; default: 5"
+    )
+    look.add_argument("--once", action="store_true", help="print all cells once and exit")
+    look.set_defaults(run=lambda options: watch(options.config, options.every, options.once))
     reference = commands.add_parser("reference", help="write config/defaults.yaml and the schemas")
     reference.add_argument("root", type=Path, nargs="?", default=Path())
     reference.set_defaults(run=lambda options: write_reference(options.root))
     options = parser.parse_args()
     try:
         options.run(options)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `... | head` has read enough; nothing is left to be flushed at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 0.1 to 86400")
+    return value
 
 
 def show_results(config: Path) -> str:

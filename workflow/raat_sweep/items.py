@@ -13,6 +13,7 @@ from raat_core.cell_folder import CellFolder
 from raat_core.storage import read_json, write_text
 from raat_core.validation import format_fraction
 from raat_sweep.config import Table
+from raat_sweep.failures import Failures
 from raat_sweep.plan import Plan
 
 Description = dict[str, Any]
@@ -99,8 +100,11 @@ def build_with_gaps(plan: Plan, names: Sequence[str]) -> None:
             f"{products[0]}: made with gaps, {len(missing)} of {len(description['rows'])} numbers "
             f"are missing; run the same command again to fill them"
         )
+        failures = Failures(cells.parent)
         for cell in dict.fromkeys(row["cell"] for row in missing):
-            print(f"  missing: {cell}")
+            failure = failures.of(CellFolder(cells / cell))
+            why = f": {failure.reason} (log: {failure.log})" if failure else ""
+            print(f"  missing: {cell}{why}")
 
 
 def _source(cells: Path, row: Mapping[str, Any]) -> Path:

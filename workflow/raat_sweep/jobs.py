@@ -11,7 +11,6 @@ from pathlib import Path
 from raat_core.errors import UserError
 from raat_core.storage import exclusive
 
-
 PACKAGES = ("", "workflow", "workflow/plugins/snakemake_executor_plugin_submitit/src")
 """Where the packages of a checkout lie."""
 _held = ExitStack()

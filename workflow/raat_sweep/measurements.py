@@ -12,36 +12,51 @@ import pandas as pd
 from raat_core.cell_folder import CellFolder
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
+from raat_sweep.failures import Failures
 
 
 def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
-    """Fill in what the records say: columns `accuracy` (percent), `samples`, `gap`.
+    """Fill in what the records say: columns `accuracy` (percent), `samples`, `gap`, `log`.
 
-    A record that is missing or damaged leaves NaN, 0 samples, and the reason in `gap`.
+    A record that is missing or damaged leaves NaN, 0 samples, and the reason in `gap`: `not
+    trained` or, where a log says why, `not trained: <why>`, with the log's path in `log`.
 
     Args:
         rows: from `Plan.rows_of`: `cell` and `record` name the file.
         cells: the folder of all cells.
     """
-    return pd.DataFrame([{**row, **_outcome(cells / row["cell"], row["record"])} for row in rows])
+    failures = Failures(cells.parent)
+    return pd.DataFrame(
+        [
+            {**row, **_outcome(CellFolder(cells / row["cell"]), row["record"], failures)}
+            for row in rows
+        ]
+    )
 
 
-def _outcome(folder: Path, record: str) -> dict[str, Any]:
+def _outcome(cell: CellFolder, record: str, failures: Failures) -> dict[str, Any]:
     gap = {"accuracy": math.nan, "samples": 0}
-    cell = CellFolder(folder)
     if not cell.manifest.exists():
-        return {**gap, "gap": "not trained"}
+        return {**gap, **_gap("not trained", cell, failures)}
     if not cell.record(record).exists():
-        return {**gap, "gap": "not attacked"}
+        return {**gap, **_gap("not attacked", cell, failures)}
     try:
         found = Record.read(cell.record(record))
     except UserError as error:
         print(f"warning: {error}", flush=True)
-        return {**gap, "gap": "record damaged"}
+        return {**gap, "gap": "record damaged", "log": ""}
     weights = cell.read_manifest()["weights_sha256"]
     if found.metadata["weights_sha256"] != weights[found.metadata["checkpoint"]]:
-        return {**gap, "gap": "record of other weights"}
-    return {"accuracy": found.accuracy, "samples": len(found.index), "gap": ""}
+        return {**gap, "gap": "record of other weights", "log": ""}
+    return {"accuracy": found.accuracy, "samples": len(found.index), "gap": "", "log": ""}
+
+
+def _gap(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
+    """`gap` and `log` of a number that is not there."""
+    failure = failures.of(cell)
+    if failure is None:
+        return {"gap": what, "log": ""}
+    return {"gap": f"{what}: {failure.reason}", "log": str(failure.log)}
 
 
 def measure_figure(
@@ -61,8 +76,9 @@ def curves(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
 
     A cell without evaluated epochs leaves one row with NaN, and the reason in `gap`.
     """
+    failures = Failures(cells.parent)
     frames = [
-        _curve(CellFolder(cells / row["cell"]).history, row["metric"]).assign(
+        _curve(CellFolder(cells / row["cell"]), row["metric"], failures).assign(
             **{key: value for key, value in row.items() if key != "x"}
         )
         for row in rows
@@ -70,12 +86,13 @@ def curves(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _curve(history: Path, metric: str) -> pd.DataFrame:
-    """Columns x, accuracy, gap."""
-    if not history.exists():
-        return pd.DataFrame([{"x": math.nan, "accuracy": math.nan, "gap": "not trained"}])
+def _curve(cell: CellFolder, metric: str, failures: Failures) -> pd.DataFrame:
+    """Columns x, accuracy, gap, log."""
+    nothing = {"x": math.nan, "accuracy": math.nan}
+    if not cell.history.exists():
+        return pd.DataFrame([{**nothing, **_gap("not trained", cell, failures)}])
     column = {"clean": "clean_accuracy", "robust": "robust_accuracy"}[metric]
-    points = pd.read_csv(history)[["epoch", column]].dropna()
+    points = pd.read_csv(cell.history)[["epoch", column]].dropna()
     if points.empty:
-        return pd.DataFrame([{"x": math.nan, "accuracy": math.nan, "gap": "not evaluated"}])
-    return points.rename(columns={"epoch": "x", column: "accuracy"}).assign(gap="")
+        return pd.DataFrame([{**nothing, "gap": "not evaluated", "log": ""}])
+    return points.rename(columns={"epoch": "x", column: "accuracy"}).assign(gap="", log="")

@@ -18,6 +18,8 @@ from raat_core.storage import write_text
 GROUP = ["dataset", "norm", "epsilon"]
 ROW = ["dataset", "architecture", "norm", "epsilon", "method", "variant"]
 GAP = "–"
+LONGEST_WHY = 140
+"""Characters of a failure's reason below a table."""
 Values = dict[str, Any]
 
 
@@ -172,10 +174,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Note:
-    """A reason for gaps, and the cells that have it: (name, detail)."""
+    """A reason for gaps, and the cells that have it: (name, detail, path of the log or empty)."""
 
     reason: str
-    cells: list[tuple[str, str]]
+    cells: list[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -349,12 +351,22 @@ def _notes(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Note]:
     notes = []
     for reason, rows in gaps.groupby("gap", sort=False):
         cells = []
-        for cell, metrics in rows.groupby("cell", sort=False)["metric"]:
-            missing = [title for metric, title in titles.items() if metric in set(metrics)]
+        for cell, of_cell in rows.groupby("cell", sort=False):
+            metrics = set(of_cell["metric"])
+            missing = [title for metric, title in titles.items() if metric in metrics]
             every = len(missing) == len(titles)
-            cells.append((str(cell), "" if every else f" ({', '.join(missing)})"))
-        notes.append(Note(str(reason), cells))
+            detail = "" if every else f" ({', '.join(missing)})"
+            cells.append((str(cell), detail, str(of_cell["log"].iloc[0])))
+        notes.append(Note(_short(str(reason)), cells))
     return notes
+
+
+def _short(reason: str) -> str:
+    """`not trained`, or `not trained (why)` where a log says why; the whole is in `.cells.csv`."""
+    what, _, why = reason.partition(": ")
+    if len(why) > LONGEST_WHY:
+        why = f"{why[: LONGEST_WHY - 2].rstrip()} …"
+    return f"{what} ({why})" if why else what
 
 
 GAPS_SENTENCE = f"{GAP} no value; best and ↑ are among the values that there are. Gaps:"
@@ -381,7 +393,10 @@ def to_markdown(layout: Layout) -> str:
     if layout.notes:
         lines += ["", GAPS_SENTENCE, ""]
     for note in layout.notes:
-        cells = ", ".join(f"`{cell}`{_markdown(detail)}" for cell, detail in note.cells)
+        cells = ", ".join(
+            f"`{cell}`{_markdown(detail)}" + (f", log `{log}`" if log else "")
+            for cell, detail, log in note.cells
+        )
         lines.append(f"- {_markdown(note.reason)}: {cells}")
     return "\n".join(lines) + "\n"
 
@@ -447,12 +462,19 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def _latex_note(note: Note) -> str:
-    cells = [f"\\texttt{{{_latex_breakable(cell)}}}{_latex(detail)}" for cell, detail in note.cells]
-    return f"{_latex(note.reason)}: {', '.join(cells)}"
+    cells = ", ".join(
+        f"{_latex_name(cell)}{_latex(detail)}" + (f", log {_latex_name(log)}" if log else "")
+        for cell, detail, log in note.cells
+    )
+    # What a log says may hold characters that LaTeX's fonts do not.
+    reason = re.sub(r"[^\x00-\x7f]", "?", _latex(note.reason))
+    return f"{reason}: {cells}"
 
 
-def _latex_breakable(name: str) -> str:
-    return _latex(name).replace(r"\_", r"\_\allowbreak{}").replace("-", r"-\allowbreak{}")
+def _latex_name(name: str) -> str:
+    """A file's name, with places to break the line at."""
+    breakable = re.sub(r"(\\_|[-/])", r"\1\\allowbreak{}", _latex(name))
+    return f"\\texttt{{{breakable}}}"
 
 
 _LATEX = {
@@ -476,6 +498,7 @@ _LATEX = {
     "×": r"$\times$",
     "−": "$-$",
     "–": "--",
+    "…": r"\dots{}",
     "ε": r"$\varepsilon$",
     "η": r"$\eta$",
     "λ": r"$\lambda$",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
-
-from snakemake_executor_plugin_submitit.task import TaskState
 from toy import Toy, processes_of, submitted_ids, wait_until
+
+from snakemake_executor_plugin_submitit.state import TaskState
+
+pytestmark = pytest.mark.slow
 
 NAMES = ["a", "b"]
 
@@ -71,7 +73,7 @@ def test_more_gpus_than_there_are_is_an_error(toy: Toy) -> None:
 def test_no_more_jobs_than_cores(toy: Toy) -> None:
     toy.run("--submitit-cores", "2", threads=2, names="a b c", command="sleep 0.5")
     times = sorted(spans(toy, "a b c").values())
-    assert all(before[1] <= after[0] for before, after in zip(times, times[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(times))
 
 
 def test_a_killed_head_is_no_loss(toy: Toy) -> None:
@@ -230,7 +232,7 @@ def test_a_killed_job_has_failed_and_leaves_no_process(toy: Toy) -> None:
 def test_a_missing_input_is_named(toy: Toy) -> None:
     # As on a node that does not have the data: there for the head, gone for the job.
     (toy.folder / "Snakefile").write_text(
-        'rule one:\n    input: "data.txt"\n    output: "out.txt"\n    shell: "cp {input} {output}"\n'
+        'rule one:\n  input: "data.txt"\n  output: "out.txt"\n  shell: "cp {input} {output}"\n'
     )
     (toy.folder / "data.txt").touch()
     head = toy.start("--latency-wait", "1")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,11 +26,14 @@ rule one:
     output: "out/{name}.txt"
     log: "logs/{name}.log"
     threads: int(config.get("threads", 1))
-    resources: **{**dict(runtime=5, mem_mb=100), **config.get("resources", {})}
+    resources: **{**dict(runtime=5, mem_mb=500), **config.get("resources", {})}
     params: note=config.get("note", "")
-    shell: "(echo {wildcards.name} ${{CUDA_VISIBLE_DEVICES:-none}} >> starts; date +%s.%N >> spans_{wildcards.name}; "
-           + config.get("command", "sleep 0.1")
-           + "; date +%s.%N >> spans_{wildcards.name}; echo {wildcards.name} > {output}) > {log} 2>&1"
+    shell:
+        "(echo {wildcards.name} ${{CUDA_VISIBLE_DEVICES:-none}} >> starts;"
+        " date +%s.%N >> spans_{wildcards.name}; "
+        + config.get("command", "sleep 0.1")
+        + "; date +%s.%N >> spans_{wildcards.name};"
+        " echo {wildcards.name} > {output}) > {log} 2>&1"
 """
 
 
@@ -75,6 +78,21 @@ class Head:
             raise AssertionError(f"did not end within {seconds} s:\n{self.text()}") from None
 
 
+def start_head(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Head:
+    """Start Snakemake in a folder; what it says goes to head<n>.log there."""
+    log = folder / f"head{len(list(folder.glob('head*.log')))}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Head(process, log)
+
+
 @dataclass
 class Toy:
     """A folder with a toy workflow."""
@@ -92,29 +110,16 @@ class Toy:
     def start(self, *arguments: str, **config: object) -> Head:
         """Start a head process."""
         settings = [f"{key}={value}" for key, value in config.items()]
-        log = self.folder / f"head{len(list(self.folder.glob('head*.log')))}.log"
-        command = [
-            *(sys.executable, "-m", "snakemake", "--executor", "submitit"),
-            *("--submitit-cluster", self.cluster, "--jobs", "500", "--nolock"),
-            *("--rerun-incomplete", "--keep-going", "--max-jobs-per-timespan", "2000/1s"),
-            *("--seconds-between-status-checks", "1", *self.options, *arguments),
+        arguments = (
+            *("--executor", "submitit", "--submitit-cluster", self.cluster, "--jobs", "500"),
+            *("--nolock", "--rerun-incomplete", "--keep-going"),
+            *("--max-jobs-per-timespan", "2000/1s", "--seconds-between-status-checks", "1"),
+            *self.options,
+            *arguments,
             *(["--config", *settings] if settings else []),
-        ]
-        environment = {
-            **os.environ,
-            **self.environment,
-            "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")]),
-        }
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return Head(process, log)
+        )
+        path = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])
+        return start_head(arguments, self.folder, {**self.environment, "PYTHONPATH": path})
 
     def run(self, *arguments: str, **config: object) -> str:
         """Run to a good end; what Snakemake said."""
@@ -136,7 +141,11 @@ class Toy:
     def starts(self) -> list[str]:
         """Names of the jobs whose command was started, sorted."""
         path = self.folder / "starts"
-        return sorted(line.split()[0] for line in path.read_text().splitlines()) if path.exists() else []
+        return (
+            sorted(line.split()[0] for line in path.read_text().splitlines())
+            if path.exists()
+            else []
+        )
 
     @property
     def made(self) -> list[str]:
@@ -154,7 +163,7 @@ def processes_of(folder: Path) -> list[int]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             command = (path / "cmdline").read_bytes().decode(errors="replace")
-            where = os.readlink(path / "cwd")
+            where = str((path / "cwd").readlink())
         except OSError:
             continue
         if str(folder) in command or where == str(folder):

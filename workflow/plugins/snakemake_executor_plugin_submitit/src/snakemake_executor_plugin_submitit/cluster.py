@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import site
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from pickle import UnpicklingError
+from typing import Literal, Protocol, TypeAlias
 
 from submitit.core.utils import JobPaths, pickle_load
+from submitit.helpers import clean_env
 
 from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord
 from snakemake_executor_plugin_submitit.request import Request
-from snakemake_executor_plugin_submitit.task import Task, TaskState
+from snakemake_executor_plugin_submitit.state import TaskState
+from snakemake_executor_plugin_submitit.task import Task
 
 PATIENCE_SECONDS = {"over": 10.0, "gone": 30.0}
 """How long a result may take to show up after the cluster says that a job is over, or does not
@@ -46,11 +52,14 @@ class Submission:
     tasks: list[Task]
 
 
+Phase: TypeAlias = Literal["active", "over", "gone", "unknown"]
+
+
 @dataclass(frozen=True)
 class State:
     """What the cluster says of a job."""
 
-    phase: Literal["active", "over", "gone", "unknown"]
+    phase: Phase
     """`gone`: the cluster answers and does not know it; `unknown`: the cluster does not answer."""
     name: str = ""
     """The cluster's own word."""
@@ -113,9 +122,9 @@ class Judge:
         if state.phase in ("active", "unknown"):
             self._forget(attempt)
             return None
-        if result is None and not state.certain:
-            if self._lasts(attempt, state.phase) < PATIENCE_SECONDS[state.phase]:
-                return None
+        waiting = result is None and not state.certain
+        if waiting and self._lasts(attempt, state.phase) < PATIENCE_SECONDS[state.phase]:
+            return None
         return Outcome(done=False, cause=cause_of(attempt, state, result))
 
     def _lasts(self, attempt: Attempt, phase: str) -> float:
@@ -125,6 +134,27 @@ class Judge:
     def _forget(self, attempt: Attempt) -> None:
         for phase in ("over", "gone"):
             self._since.pop((attempt.submission, attempt.index, phase), None)
+
+
+@contextlib.contextmanager
+def job_environment() -> Iterator[None]:
+    """Environment variables as jobs are to inherit them.
+
+    Not what belongs to a job that this process itself may run in, and so that this package is
+    found where it is not installed but on the path.
+    """
+    ours = str(Path(__file__).resolve().parents[1])
+    path = os.environ.get("PYTHONPATH")
+    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    with clean_env(extra_names=("PYTHONPATH",)):
+        os.environ.update(kept)
+        if ours not in site.getsitepackages():
+            os.environ["PYTHONPATH"] = os.pathsep.join([ours, *filter(None, [path])])
+        elif path is not None:
+            os.environ["PYTHONPATH"] = path
+        yield
+    if path is None:
+        os.environ.pop("PYTHONPATH", None)
 
 
 def read_result(attempt: Attempt) -> tuple[str, object] | None:
@@ -139,7 +169,7 @@ def read_result(attempt: Attempt) -> tuple[str, object] | None:
         return None
     try:
         outcome, result = pickle_load(paths.result_pickle)
-    except (EOFError, OSError, ValueError):
+    except (EOFError, OSError, ValueError, UnpicklingError):
         return None
     return outcome, result
 
@@ -148,6 +178,8 @@ def cause_of(attempt: Attempt, state: State, result: tuple[str, object] | None) 
     """Why an attempt failed, in one line: what the job said, or else what the cluster says."""
     own = TaskState.read(attempt.state_file)
     word = state.name.upper()
+    if _OUT_OF_MEMORY.search(printed_by_cluster(attempt)):
+        word = "OUT_OF_MEMORY"
     if word in _CAUSES:
         return _CAUSES[word].format(node=state.node or (own.node if own else "?"))
     if own is not None and own.cause:
@@ -161,6 +193,14 @@ def cause_of(attempt: Attempt, state: State, result: tuple[str, object] | None) 
     return f"it ended as {state.name} without a result"
 
 
+def printed_by_cluster(attempt: Attempt) -> str:
+    """What the cluster itself, and submitit, wrote into files of their own."""
+    logs = sorted(attempt.folder.glob(f"{attempt.id}_0_log.*"))
+    return "\n".join(log.read_text(errors="replace")[-20_000:] for log in logs)
+
+
+_OUT_OF_MEMORY = re.compile(r"exceeded (job )?memory limit|oom.?kill", re.IGNORECASE)
+"""SLURM calls such a job only FAILED where it does not use control groups."""
 _CAUSES = {
     "OUT_OF_MEMORY": "out of memory on {node}: raise mem_mb",
     "TIMEOUT": "it did not save and leave before its time limit on {node}: raise runtime",

@@ -30,6 +30,7 @@ from snakemake_executor_plugin_submitit.cluster import (
     State,
     Submission,
     TryLater,
+    printed_by_cluster,
 )
 from snakemake_executor_plugin_submitit.debug import Debug
 from snakemake_executor_plugin_submitit.describe import record_of
@@ -38,7 +39,8 @@ from snakemake_executor_plugin_submitit.local import Local, Pool, gpus_of_this_m
 from snakemake_executor_plugin_submitit.request import BadRequest, Request, request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.slurm import NEVER, Slurm
-from snakemake_executor_plugin_submitit.task import Task, TaskState
+from snakemake_executor_plugin_submitit.state import TaskState
+from snakemake_executor_plugin_submitit.task import Task
 
 TAIL_LINES = 15
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -79,7 +81,7 @@ class _Running:
     stuck_since: float | None = None
 
 
-class Executor(RemoteExecutor):
+class Executor(RemoteExecutor):  # type: ignore[misc]
     """Submits jobs through submitit, and finds them again after this process was killed."""
 
     def __init__(self, workflow: Any, logger: Any) -> None:
@@ -92,6 +94,7 @@ class Executor(RemoteExecutor):
         self._judge = Judge()
         self._batches: list[_Batch] = []
         self._unsettled: list[_Ready] = []
+        self._submissions: set[str] = set()
         self._mine: dict[tuple[str, int], _Running] = {}
         self._guard = threading.RLock()
         self._leaving = False
@@ -271,6 +274,7 @@ class Executor(RemoteExecutor):
     def _prepare(self, batch: _Batch) -> Submission:
         """Write down what is about to be submitted."""
         identity = uuid.uuid4().hex[:12]
+        self._submissions.add(identity)
         rules = {ready.record.name for ready in batch.jobs}
         folder = self._folder / identity
         submission = Submission(
@@ -340,7 +344,7 @@ class Executor(RemoteExecutor):
 
     def _states(self, active: Sequence[SubmittedJobInfo]) -> dict[tuple[str, str | None], State]:
         attempts = [info.aux["running"].attempt for info in active]
-        states = {}
+        states: dict[tuple[str, str | None], State] = {}
         for name in {attempt.cluster for attempt in attempts}:
             of_cluster = [attempt for attempt in attempts if attempt.cluster == name]
             for job_id, state in self._cluster_named(name).states(of_cluster).items():
@@ -443,7 +447,7 @@ class Executor(RemoteExecutor):
         node = state.node or (own.node if own else "") or attempt.host
         summary = f"job {attempt.id} on {node}: {cause}"
         self._note_in_rule_log(info.job, summary)
-        tail = _tail(Path(attempt.job.log)) or _tail_of_cluster(attempt)
+        tail = _last_lines(_end_of(Path(attempt.job.log)) or printed_by_cluster(attempt))
         lines = "".join(f"\n        {line}" for line in tail)
         message = f"{_title(attempt.job)} failed: {summary}\n    job log: {attempt.job.log}"
         self.report_job_error(info, msg=message + (f", which ends:{lines}" if tail else ""))
@@ -487,10 +491,10 @@ class Executor(RemoteExecutor):
         os._exit(128 + signal.SIGQUIT)
 
     def _cancel_all(self) -> None:
-        attempts = [running.attempt for running in self._mine.values()]
-        for batch in self._batches:  # It may have been accepted without this process knowing.
-            if batch.submission is not None:
-                attempts += self._journal.submissions[batch.submission.id]
+        # Ctrl-C may have come in the middle of anything: what is live in the journal counts.
+        attached = [running.attempt for running in self._mine.values() if running.attached]
+        live = self._journal.live.values()
+        attempts = attached + [a for a in live if a.submission in self._submissions]
         if not attempts:
             return
         self._journal.cancelled(attempts)
@@ -538,19 +542,16 @@ def _missing(outputs: Sequence[str]) -> str | None:
     return next((path for path in outputs if not Path(path).exists()), None)
 
 
-def _tail(log: Path) -> list[str]:
-    """The last lines of a log, without empty ones."""
+def _end_of(log: Path) -> str:
     try:
-        text = log.read_bytes()[-20_000:].decode(errors="replace")
+        return log.read_bytes()[-20_000:].decode(errors="replace")
     except OSError:
-        return []
+        return ""
+
+
+def _last_lines(text: str) -> list[str]:
+    """The last lines, without empty ones."""
     return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()][-TAIL_LINES:]
-
-
-def _tail_of_cluster(attempt: Attempt) -> list[str]:
-    """What submitit or the cluster printed for a job that never came to its own log."""
-    logs = sorted(attempt.folder.glob(f"{attempt.id}_0_log.*"))
-    return [line for log in logs for line in _tail(log)]
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

@@ -6,11 +6,13 @@ was killed leaves at most a torn last line, which is skipped. Reading needs no c
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import platform
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -66,7 +68,7 @@ class Attempt:
 
     @property
     def state_file(self) -> Path:
-        """Where the job says how it is: see `task.TaskState`."""
+        """Where the job says how it is: see `state.TaskState`."""
         return self.folder / f"{self.index}.json"
 
 
@@ -165,11 +167,11 @@ class Journal:
 
     def _append(self, **event: Any) -> None:
         event["at"] = time.time()
-        with self.path.open("a", encoding="utf-8") as file:
+        with uninterrupted(), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._apply(event)
+            self._apply(event)
 
     def _apply(self, event: dict[str, Any]) -> None:
         submission = event.get("submission", "")
@@ -207,6 +209,16 @@ class Journal:
     def _forget(self, attempt: Attempt) -> None:
         if self.live.get(attempt.job.key) is attempt:
             del self.live[attempt.job.key]
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C until the end of the block: what was done must be known."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGQUIT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _events(path: Path) -> Iterator[dict[str, Any]]:

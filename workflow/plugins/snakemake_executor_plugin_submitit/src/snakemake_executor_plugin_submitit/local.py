@@ -18,10 +18,16 @@ import psutil
 import submitit
 from submitit.local.local import LocalJob
 
-from snakemake_executor_plugin_submitit.cluster import Refused, State, Submission, TryLater
+from snakemake_executor_plugin_submitit.cluster import (
+    Refused,
+    State,
+    Submission,
+    TryLater,
+    job_environment,
+)
 from snakemake_executor_plugin_submitit.journal import Attempt
 from snakemake_executor_plugin_submitit.request import Request
-from snakemake_executor_plugin_submitit.task import HEARTBEAT_SECONDS, TaskState
+from snakemake_executor_plugin_submitit.state import HEARTBEAT_SECONDS, TaskState
 
 UNLIMITED_MINUTES = 60 * 24 * 365 * 10
 STOP_SECONDS = 8.0
@@ -135,7 +141,8 @@ class Local:
         if gpus is None:
             raise TryLater("all GPUs or cores are busy")
         self.pool.take(submission.id, gpus, request.threads)
-        job = DetachedExecutor(submission.folder, gpus).submit(task)
+        with job_environment():
+            job = DetachedExecutor(submission.folder, gpus).submit(task)
         assert isinstance(job, LocalJob)
         self._children.append(job)
         return [job.job_id]
@@ -213,7 +220,7 @@ def _alive(attempt: Attempt) -> bool:
 
 def _command_line(pid: int) -> list[str]:
     try:
-        return psutil.Process(pid).cmdline()
+        return list(psutil.Process(pid).cmdline())
     except (psutil.Error, ValueError):
         return []
 

@@ -25,7 +25,7 @@ common_settings = CommonSettings(
 
 
 @dataclass
-class ExecutorSettings(ExecutorSettingsBase):
+class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     """Every field is an option."""
 
     cluster: str = field(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
-import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,8 +14,16 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedJobError, JobPaths
 
-from snakemake_executor_plugin_submitit.cluster import Refused, State, Submission, TryLater
-from snakemake_executor_plugin_submitit.journal import Attempt
+from snakemake_executor_plugin_submitit.cluster import (
+    Phase,
+    Refused,
+    State,
+    Submission,
+    TryLater,
+    job_environment,
+)
+from snakemake_executor_plugin_submitit.journal import Attempt, uninterrupted
+from snakemake_executor_plugin_submitit.task import Task
 
 ACTIVE = frozenset(
     {"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_FED"}
@@ -86,7 +91,7 @@ class Slurm:
             **submission.request.slurm_parameters(),
         )
         try:
-            with _clean_environment(), _uninterrupted():
+            with job_environment(), uninterrupted():
                 jobs = executor.submit_array(submission.tasks)
         except FailedJobError as error:
             words = str(error).strip() or "sbatch said nothing"
@@ -188,7 +193,7 @@ def _read_states(text: str) -> dict[str, State]:
         job_id, word, node, reason = [*line.split("|"), "", "", ""][:4]
         word = word.split()[0] if word.split() else ""
         for single in _expand(job_id):
-            phase = "active" if word in ACTIVE else "over"
+            phase: Phase = "active" if word in ACTIVE else "over"
             states[single] = State(phase, word, node, reason)
     return states
 
@@ -227,25 +232,5 @@ def _complete(folder: Path, ids: Sequence[str]) -> None:
     for path in folder.glob("*.pkl"):
         if re.fullmatch(r"[0-9a-f]{32}\.pkl", path.name):
             task = DelayedSubmission.load(path).function
-            job_id = ids[task.index]
-            path.rename(JobPaths(folder, job_id, 0).submitted_pickle)
-
-
-@contextlib.contextmanager
-def _clean_environment() -> Iterator[None]:
-    """Let jobs not inherit what belongs to the job that the head process itself may run in."""
-    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
-    with submitit.helpers.clean_env():
-        os.environ.update(kept)
-        yield
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C until sbatch has answered: what is accepted must be known."""
-    held = {signal.SIGINT, signal.SIGQUIT}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            assert isinstance(task, Task)
+            path.rename(JobPaths(folder, ids[task.index], 0).submitted_pickle)

@@ -1,0 +1,1 @@
+"""Tests against a real SLURM, and the script that brings one up."""
