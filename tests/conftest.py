@@ -11,6 +11,7 @@ import torch
 from raat_core import api
 from raat_core.data.dataset import DataSet, Split
 from raat_core.spec import Cell
+from slurm.cluster import unavailable
 
 torch.set_num_threads(1)
 
@@ -46,3 +47,12 @@ def small_data() -> DataSet:
         return split.take(torch.arange(count))
 
     return DataSet(first(digits.train, 136), first(digits.test, 60), digits.classes)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly that what SLURM does was not tested, where there is none."""
+    reason = unavailable(accounting=True)
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "tests/slurm/" in r.nodeid]
+    if reason and skipped:
+        terminalreporter.section("NO SLURM HERE", sep="!")
+        terminalreporter.line(f"{len(skipped)} tests against a real SLURM did not run: {reason}")

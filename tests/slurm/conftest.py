@@ -12,15 +12,6 @@ from toy import Toy
 from slurm.cluster import Cluster, unavailable
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly what was not tested."""
-    reason = unavailable()
-    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "tests/slurm/" in r.nodeid]
-    if reason and skipped:
-        terminalreporter.section("NO SLURM HERE", sep="!")
-        terminalreporter.line(f"{len(skipped)} tests against a real SLURM did not run: {reason}")
-
-
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster without accounting: two nodes with four cores and two GPUs each."""

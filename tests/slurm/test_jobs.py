@@ -42,7 +42,8 @@ def test_ready_jobs_go_out_as_one_array_at_once(toy: Toy, slurm: Cluster) -> Non
     wait_until(lambda: len(toy.ids) == 200, 30)
     sent = [event for event in events(toy) if event["event"] == "sent"]
     assert len(sent) == 1
-    assert float(str(sent[0]["at"])) - began < 3.0
+    # 1.5 s on an idle machine (benchmarks/submission.py); other tests may run beside this one.
+    assert float(str(sent[0]["at"])) - began < 6.0
     head.send(signal.SIGINT)
     assert head.wait(30) != 0
     wait_until(lambda: jobs_of_slurm(slurm) == [], 30)
@@ -169,13 +170,13 @@ def test_accounting_that_goes_away_and_a_limit_of_jobs(
 ) -> None:
     slurm = slurm_with_accounting
     toy = Toy(tmp_path / "toy", "slurm", slurm.environment)
-    names = " ".join(f"n{number}" for number in range(60))  # more than the 40 that are allowed
+    names = " ".join(f"n{number}" for number in range(44))  # more than the 40 that are allowed
     head = toy.start(names=names, command="sleep 1")
     toy.wait_for_starts(8)
     assert "AssocMaxSubmitJobLimit" in head.text()
     slurm.stop_accounting()
     assert head.wait(200) == 0
-    assert len(toy.made) == len(toy.starts) == 60
+    assert len(toy.made) == len(toy.starts) == 44
 
 
 def test_success_is_not_what_slurm_says(toy: Toy) -> None:

@@ -178,7 +178,7 @@ def test_a_cell_that_fails_leaves_its_reason_and_the_others_go_on(
     row = on_slurm.table()["PGD-AT"]
     assert row["clean_seeds"] == "1"
     text = (on_slurm.path / "results/tiny/tiny.md").read_text()
-    assert f"job {broken.id} on " in text
+    assert f"job {broken.id} on ".replace("_", r"\_") in text
     assert "it was cancelled" in text
     head = on_slurm.start("slurm", slurm.environment, "--seconds-between-status-checks", "2")
     assert head.wait(120) == 0

@@ -319,8 +319,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def _watch(self, running: _Running) -> None:
         attempt = running.attempt
         self._mine[attempt.submission, attempt.index] = running
-        if isinstance(self._cluster, Local):
-            self._cluster.submitted(attempt)
+        cluster = self._clusters[attempt.cluster]
+        if isinstance(cluster, Local):
+            cluster.submitted(attempt)
         self.report_job_submission(
             SubmittedJobInfo(
                 running.ready.job, external_jobid=running.attempt.id, aux={"running": running}
