@@ -68,8 +68,8 @@ def test_unequal_jobs_go_out_apart_and_ask_for_what_they_need(toy: Toy, slurm: C
 
 
 def test_ctrl_c_cancels_within_seconds(toy: Toy, slurm: Cluster) -> None:
-    head = toy.start(names="a b c d e f g h i j k", command="sleep 100", threads=1)
-    toy.wait_for_starts(8)
+    head = toy.start(names="a b c d e", command="sleep 100", threads=2)
+    toy.wait_for_starts(4)  # one waits
     began = time.monotonic()
     head.send(signal.SIGINT)
     assert head.wait() != 0
@@ -98,7 +98,7 @@ def test_detaching_leaves_the_jobs(toy: Toy) -> None:
     toy.wait_for_starts(2)
     head.send(signal.SIGQUIT)
     assert head.wait(10) == 131
-    assert toy.run(command="sleep 8").count("Attached") == 2
+    assert "Submitted" not in toy.run(command="sleep 8")
     assert toy.starts == toy.made == NAMES
 
 
@@ -135,7 +135,7 @@ def test_an_array_whose_answer_was_lost_is_found_again(toy: Toy) -> None:
     assert [json.loads(line)["event"] for line in lines] == ["sending", "sent"]
     journal.write_text(lines[0] + lines[1][:20])
     said = toy.run(command="sleep 6")
-    assert said.count("Attached") == 2
+    assert "Submitted" not in said
     assert toy.starts == toy.made == NAMES
 
 

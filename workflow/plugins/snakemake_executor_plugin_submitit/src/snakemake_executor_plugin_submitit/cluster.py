@@ -122,7 +122,8 @@ class Judge:
         if state.phase in ("active", "unknown"):
             self._forget(attempt)
             return None
-        waiting = result is None and not state.certain
+        expected = attempt.cancelled and state.phase == "over"
+        waiting = result is None and not (state.certain or expected)
         if waiting and self._lasts(attempt, state.phase) < PATIENCE_SECONDS[state.phase]:
             return None
         return Outcome(done=False, cause=cause_of(attempt, state, result))

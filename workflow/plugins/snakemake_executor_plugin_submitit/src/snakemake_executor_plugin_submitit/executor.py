@@ -31,6 +31,7 @@ from snakemake_executor_plugin_submitit.cluster import (
     Submission,
     TryLater,
     printed_by_cluster,
+    read_result,
 )
 from snakemake_executor_plugin_submitit.debug import Debug
 from snakemake_executor_plugin_submitit.describe import record_of
@@ -516,6 +517,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def shutdown(self) -> None:
         """Stop checking jobs, and let others submit from this folder."""
         super().shutdown()
+        for attempt in list(self._journal.live.values()):
+            # Of an earlier run, ended well, and not wanted by this one.
+            if (read_result(attempt) or ("", None))[0] == "success":
+                self._end(attempt, Outcome(done=True))
         self._journal.close()
 
 

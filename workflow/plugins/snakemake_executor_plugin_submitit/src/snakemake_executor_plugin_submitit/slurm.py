@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import shutil
 import subprocess
@@ -138,7 +138,7 @@ class Slurm:
 
     def _query(self, ids: Sequence[str]) -> dict[str, State]:
         queue = _ask(
-            "squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}",
+            "squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}",
             "--format=%i|%T|%N|%r",
         )  # fmt: skip
         states = _read_states(queue or "")
