@@ -66,7 +66,7 @@ def train(
         cell: what to train.
         folder: the cell's own folder; made if it is not there.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        data_root: where downloaded data lies.
+        data_root: where data lies; without, the environment's RAAT_DATA, or `data`.
         data: a data set to use instead of loading the cell's.
         reporter: is told of every step and epoch.
 
@@ -83,7 +83,7 @@ def train(
         training = Training(
             cell=cell,
             folder=cell_folder,
-            data=data or load_data_set(cell.dataset, data_root),
+            data=data or load_data_set(cell.dataset, data_root, stop.check),
             device=pick_device(device),
             check_stop=stop.check,
             reporter=reporter or Reporter(),
@@ -121,7 +121,7 @@ def attack(
         attacks: what to run; without, the five columns of Table 1 on the whole test set.
         checkpoint: "best" or "last".
         device: as for `train`.
-        data_root: where downloaded data lies.
+        data_root: as for `train`.
         report: is told a line per attack.
 
     Returns:
@@ -138,7 +138,7 @@ def attack(
         return evaluate_cell(
             cell_folder,
             EvaluationList(checkpoint=checkpoint, attacks=chosen),
-            load_data_set(trained.dataset, data_root),
+            load_data_set(trained.dataset, data_root, stop.check),
             pick_device(device),
             stop.check,
             report,

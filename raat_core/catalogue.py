@@ -18,7 +18,9 @@ class DataSetInfo:
     train_size: int
     test_size: int
     loader: str
-    """`module:function` of `load(root) -> DataSet`."""
+    """`module:function` of `load(name, root, check_stop) -> DataSet`."""
+    prepared: bool = False
+    """Whether it is downloaded and decoded, once, before it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,51 @@ class ArchitectureInfo:
 
     title: str
     forward_flop: float
-    """Floating-point operations of a forward pass of one 32×32 image; they grow with its area."""
+    """Floating-point operations of a forward pass of one 32×32 RGB image.
+
+    They grow with its area, or less: images of 64×64 pixels and more are halved at once.
+    """
     builder: str
-    """`module:function` of `build(channels, classes) -> torch.nn.Module`."""
+    """`module:function` of `build(channels, classes, image_size) -> torch.nn.Module`."""
+    channels: int | None = None
+    """Of the images that it takes; None: any number."""
 
 
 DATA_SETS: dict[str, DataSetInfo] = {
     "digits": DataSetInfo("Digits", (1, 8, 8), 10, 1437, 360, "raat_core.data.digits:load"),
+    "cifar10": DataSetInfo(
+        "CIFAR-10", (3, 32, 32), 10, 50_000, 10_000, "raat_core.data.cifar:load", prepared=True
+    ),
+    "cifar100": DataSetInfo(
+        "CIFAR-100", (3, 32, 32), 100, 50_000, 10_000, "raat_core.data.cifar:load", prepared=True
+    ),
+    "tiny-imagenet": DataSetInfo(
+        "Tiny-ImageNet",
+        (3, 64, 64),
+        200,
+        100_000,
+        10_000,
+        "raat_core.data.tiny_imagenet:load",
+        prepared=True,
+    ),
 }
 
 ARCHITECTURES: dict[str, ArchitectureInfo] = {
     "resnet-mini": ArchitectureInfo("ResNet-mini", 1.766e7, "raat_core.models.resnet:resnet_mini"),
     "resnet-18": ArchitectureInfo("ResNet-18", 1.111e9, "raat_core.models.resnet:resnet_18"),
+    "resnet-18-bottleneck": ArchitectureInfo(
+        "ResNet-18 (Bottleneck)", 1.455e9, "raat_core.models.resnet:resnet_18_bottleneck"
+    ),
+    "preact-resnet-18": ArchitectureInfo(
+        "PreActResNet-18", 1.111e9, "raat_core.models.preact_resnet:preact_resnet_18"
+    ),
+    "preact-resnet-18-normalised": ArchitectureInfo(
+        "PreActResNet-18 (normalised)",
+        1.111e9,
+        "raat_core.models.preact_resnet:preact_resnet_18_normalised",
+        channels=3,
+    ),
+    "wrn-28-10": ArchitectureInfo("WRN-28-10", 1.049e10, "raat_core.models.wide_resnet:wrn_28_10"),
 }
 
 

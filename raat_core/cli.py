@@ -1,4 +1,4 @@
-"""The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), `show FOLDER_OR_SPEC`.
+"""The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), `show ...`, `data NAME`.
 
 torch is imported by the commands that need it, after their input was found good.
 """
@@ -14,13 +14,16 @@ from typing import Any
 
 import yaml
 
+from raat_core.catalogue import DATA_SETS
 from raat_core.cell_folder import CellFolder
+from raat_core.data.cache import data_root
+from raat_core.data.image_folder import describe_folder
 from raat_core.errors import Interrupted, UserError
 from raat_core.methods.base import load_plugin, load_plugins_from_environment
 from raat_core.show import best_line, describe
 from raat_core.spec import Cell, Evaluation, EvaluationList
 from raat_core.storage import write_json
-from raat_core.validation import parse
+from raat_core.validation import parse, suggest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +68,19 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--threads", type=_positive, default=1, help="threads of torch on the CPU"
         )
-        command.add_argument("--data", type=Path, help="folder of downloaded data")
+
+    data = commands.add_parser("data", help="download, decode and verify a data set ahead of jobs")
+    data.add_argument("name", help="a data set's name; one of your own with --images")
+    data.add_argument(
+        "--images", type=Path, help="a folder of train/<class>/... and test/<class>/..."
+    )
+    data.add_argument("--image-size", type=_positive, help="to which its images are scaled")
+    data.set_defaults(run=_data, plugin=[])
+
+    for command in (train, attack, run, data):
+        command.add_argument(
+            "--data", type=Path, help="folder of data; default: $RAAT_DATA, or data"
+        )
         command.add_argument("--summary", type=Path, help="write what was done as JSON here")
 
     show = commands.add_parser("show", help="describe a cell's folder or spec")
@@ -176,6 +191,31 @@ def _attack_cell(
 def _write_summary(options: argparse.Namespace, summary: dict[str, Any]) -> None:
     if options.summary:
         write_json(options.summary, summary)
+
+
+def _data(options: argparse.Namespace) -> None:
+    if (options.images is None) != (options.image_size is None):
+        raise UserError("--images and --image-size go together")
+    root = data_root(options.data)
+    if options.images is not None:
+        folder = describe_folder(options.name, options.images, options.image_size, root)
+        spec = {"dataset": folder.key, "image_folder": folder.model_dump(mode="json")}
+        print(json.dumps(spec, indent=2), flush=True)
+        _write_summary(options, spec)
+        return
+    if options.name not in DATA_SETS:
+        raise UserError(f"data set {options.name!r}{suggest(options.name, DATA_SETS)}")
+    from raat_core.data.dataset import load_data_set
+
+    info, data = DATA_SETS[options.name], load_data_set(options.name, root)
+    channels, height, width = info.image_shape
+    print(
+        f"{options.name}: {len(data.train):,} training and {len(data.test):,} test images of "
+        f"{channels} × {height} × {width}, {data.classes} classes, sha256 {data.sha256}"
+    )
+    sizes = {"train_size": len(data.train), "test_size": len(data.test)}
+    described = {"dataset": options.name, "classes": data.classes, **sizes}
+    _write_summary(options, {**described, "sha256": data.sha256})
 
 
 def _show(options: argparse.Namespace) -> None:

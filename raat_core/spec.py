@@ -6,6 +6,7 @@ else is. Reading specs needs no torch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -14,9 +15,16 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
-from raat_core.catalogue import ARCHITECTURES, DATA_SETS
+from raat_core.catalogue import ARCHITECTURES, DATA_SETS, DataSetInfo
 from raat_core.methods.base import (
     BUILT_IN_METHODS,
     MethodSettings,
@@ -138,12 +146,64 @@ def _known(kind: str, catalogue: dict[str, Any]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+_DATA_SET_SCHEMA = {"anyOf": [{"enum": list(DATA_SETS)}, {"pattern": "^.+@[0-9a-f]{12}$"}]}
 DataSetName: TypeAlias = Annotated[
-    str, _known("data set", DATA_SETS), WithJsonSchema({"enum": list(DATA_SETS)})
+    str, _known("data set", DATA_SETS), WithJsonSchema({"type": "string", **_DATA_SET_SCHEMA})
 ]
 ArchitectureName: TypeAlias = Annotated[
     str, _known("architecture", ARCHITECTURES), WithJsonSchema({"enum": list(ARCHITECTURES)})
 ]
+
+
+FOLDER_NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
+
+
+def check_folder_name(name: str) -> str:
+    """A name for an image folder.
+
+    Raises:
+        ValueError: it is a data set of the catalogue, or has other characters.
+    """
+    built_in = [known for known in DATA_SETS if "@" not in known]
+    if not re.match(FOLDER_NAME, name) or name in built_in:
+        raise ValueError(
+            f"a name must be letters, digits, - and _, a letter first, and none of "
+            f"{', '.join(built_in)}"
+        )
+    return name
+
+
+class ImageFolder(Frozen):
+    """What a data set of image files is: all that a model has to know of it, and its checksum.
+
+    Where the files lie is no part of it. The same name with other images is another data set.
+    """
+
+    name: str = Field(pattern=FOLDER_NAME, description="Its name in the config.")
+    image_size: int = Field(ge=4, le=1024, description="Height and width of the RGB images.")
+    classes: int = Field(ge=2, description="Number of classes.")
+    train_size: int = Field(ge=1, description="Training images.")
+    test_size: int = Field(ge=1, description="Test images.")
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="Over pixels, labels and names of classes."
+    )
+
+    @property
+    def key(self) -> str:
+        """`<name>@<twelve digits of the checksum>`, by which cells and the catalogue know it."""
+        return f"{self.name}@{self.sha256[:12]}"
+
+    def register(self) -> str:
+        """Add it to the catalogue of this process; returns its key."""
+        DATA_SETS[self.key] = DataSetInfo(
+            title=self.name,
+            image_shape=(3, self.image_size, self.image_size),
+            classes=self.classes,
+            train_size=self.train_size,
+            test_size=self.test_size,
+            loader="raat_core.data.image_folder:load",
+        )
+        return self.key
 
 
 class _MethodSchema:
@@ -172,6 +232,9 @@ class Cell(Frozen):
     """The full description of one training; equal cells are trained once."""
 
     dataset: DataSetName = Field(description="Data set, by name.")
+    image_folder: ImageFolder | None = Field(
+        None, description="What `dataset` is, if it is an image folder: `<name>@<checksum>`."
+    )
     architecture: ArchitectureName = Field(description="Architecture, by name.")
     method: MethodField = Field(
         description="Method and its settings; `variant: released` sets the departures' values."
@@ -181,6 +244,23 @@ class Cell(Frozen):
     selection: Selection = Field(default_factory=Selection, description="The best checkpoint.")
     precision: Literal["fp32"] = Field("fp32", description="Arithmetic of training.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random draw.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _register_image_folder(cls, data: Any) -> Any:
+        """Before its name is looked up in the catalogue."""
+        if isinstance(data, Mapping) and data.get("image_folder") is not None:
+            with contextlib.suppress(ValidationError):  # It is reported with its key.
+                ImageFolder.model_validate(data["image_folder"]).register()
+        return data
+
+    @model_validator(mode="after")
+    def _check_image_folder(self) -> Cell:
+        if self.image_folder is None and "@" in self.dataset:
+            raise ValueError("image_folder: is missing, which says what this data set is")
+        if self.image_folder is not None and self.dataset != self.image_folder.key:
+            raise ValueError(f"dataset = '{self.dataset}': must be '{self.image_folder.key}'")
+        return self
 
     @model_validator(mode="after")
     def _check_padding(self) -> Cell:
@@ -193,9 +273,21 @@ class Cell(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_channels(self) -> Cell:
+        taken = ARCHITECTURES[self.architecture].channels
+        found = DATA_SETS[self.dataset].image_shape[0]
+        if taken not in (None, found):
+            raise ValueError(
+                f"architecture = '{self.architecture}': takes images of {taken} channels; "
+                f"those of {self.dataset} have {found}"
+            )
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Plain data that `Cell` validates back to an equal cell."""
-        return self.model_dump(mode="json", by_alias=True)
+        without = {"image_folder"} if self.image_folder is None else None
+        return self.model_dump(mode="json", by_alias=True, exclude=without)
 
     @cached_property
     def digest(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from raat_core.catalogue import DATA_SETS, import_function
+from raat_core.data.cache import LEVELS, Cached, Source, cached, data_root
+from raat_core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,56 @@ class DataSet:
     train: Split
     test: Split
     classes: int
+    sha256: str | None = None
+    """Of what it was read from, or of its pixels and labels; kept with every result."""
 
 
-def load_data_set(name: str, root: Path | None = None) -> DataSet:
-    """Load a data set of the catalogue; `root` is where downloaded data lies, if it needs any."""
-    data: DataSet = import_function(DATA_SETS[name].loader)(root)
+def load_data_set(
+    name: str, root: Path | None = None, check_stop: Callable[[], None] = lambda: None
+) -> DataSet:
+    """Load a data set of the catalogue; its cache is made first if it needs one.
+
+    Args:
+        name: in the catalogue.
+        root: where data lies; without, the environment's RAAT_DATA, or `data`.
+        check_stop: called while the cache is waited for or made; may raise to stop.
+
+    Raises:
+        UserError: a file is missing or damaged; says which, and where it has to be.
+    """
+    load = import_function(DATA_SETS[name].loader)
+    data: DataSet = load(name, data_root(root), check_stop)
     return data
+
+
+def load_cached(
+    name: str, root: Path, make: Callable[[], Source], check_stop: Callable[[], None]
+) -> DataSet:
+    """A data set from its cache in `root`/cache/`name`, mapped; made first if it is not there.
+
+    Raises:
+        UserError: by `make`, or it makes another data set than the catalogue describes.
+    """
+    return from_cache(name, cached(root / "cache" / name, make, check_stop))
+
+
+def from_cache(name: str, found: Cached) -> DataSet:
+    """The tensors of a mapped file.
+
+    Raises:
+        UserError: it is another data set than the catalogue describes.
+    """
+    info = DATA_SETS[name]
+    splits = {}
+    for split, size in (("train", info.train_size), ("test", info.test_size)):
+        images, labels = found.arrays[f"{split}_images"], found.arrays[f"{split}_labels"]
+        if images.shape != (size, *info.image_shape) or len(found.classes) != info.classes:
+            raise UserError(
+                f"data set {name}: {found.path} holds {split} images {images.shape} of "
+                f"{len(found.classes)} classes, not {(size, *info.image_shape)} of {info.classes}"
+            )
+        splits[split] = Split(torch.from_numpy(images), torch.from_numpy(labels), LEVELS)
+    return DataSet(**splits, classes=info.classes, sha256=found.sha256)
 
 
 def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:

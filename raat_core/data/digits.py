@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import importlib.metadata
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,11 @@ TEST_PER_CLASS = 36
 _SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
 
 
-def load(root: Path | None = None) -> DataSet:
+def load(name: str, root: Path, check_stop: Callable[[], None] = lambda: None) -> DataSet:
     """1,437 training and 360 test images (1, 8, 8), 36 test images of every class.
 
     The test images are evenly spaced through each class, so that the split depends on nothing
-    but the data. `root` is not used: the images come with scikit-learn.
+    but the data. Nothing lies under `root`: the images come with scikit-learn.
     """
     table = torch.from_numpy(_read_table())
     everything = Split(
@@ -38,6 +39,7 @@ def load(root: Path | None = None) -> DataSet:
         train=everything.take(torch.nonzero(~is_test).squeeze(1)),
         test=everything.take(torch.nonzero(is_test).squeeze(1)),
         classes=10,
+        sha256=_SHA256,
     )
 
 

@@ -100,13 +100,14 @@ def evaluate_cell(
     model = load_model(folder.read_cell(), weights, device)
     test = data.test.to(device)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}
+    traced = {**origin, "data_sha256": data.sha256}
     summaries = []
     for evaluation in evaluations.attacks:
         check_stop()
         name = evaluation_name(evaluation, checkpoint)
         record = _recorded(folder.record(name), weights.sha256)
         if record is None:
-            record = _attack(model, evaluation, test, device, check_stop, origin)
+            record = _attack(model, evaluation, test, device, check_stop, traced)
             record.write(folder.record(name))
         count = len(record.index)
         report(f"{evaluation.label}: {record.accuracy:.2f}% of {count} test images")

@@ -13,21 +13,24 @@ from raat_core.catalogue import ARCHITECTURES, DATA_SETS, import_function
 from raat_core.randomness import seeded
 
 
-def build_model(architecture: str, channels: int, classes: int, seed: int) -> nn.Module:
+def build_model(
+    architecture: str, channels: int, classes: int, seed: int, image_size: int = 32
+) -> nn.Module:
     """A freshly initialised model whose weights depend on `seed` alone; on the CPU.
 
     Its weights are laid out channels last, which convolutions are faster with on every device.
     """
     build = import_function(ARCHITECTURES[architecture].builder)
     with seeded(seed, "initialisation"):
-        model: nn.Module = build(channels, classes)
+        model: nn.Module = build(channels, classes, image_size)
     return model.to(memory_format=torch.channels_last)
 
 
 def build_model_for(architecture: str, dataset: str, seed: int) -> nn.Module:
-    """`build_model` with the channels and classes of a data set of the catalogue."""
+    """`build_model` with the channels, classes and image size of a data set of the catalogue."""
     info = DATA_SETS[dataset]
-    return build_model(architecture, info.image_shape[0], info.classes, seed)
+    channels, *size = info.image_shape
+    return build_model(architecture, channels, info.classes, seed, image_size=min(size))
 
 
 @contextmanager

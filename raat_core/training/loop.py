@@ -96,7 +96,9 @@ class Training:
             self._check_terms()
             self._save()
             raise
-        write_results(self.folder, self.cell, self.trainee, self.progress)
+        write_results(
+            self.folder, self.cell, self.trainee, self.progress, data_sha256=self.data.sha256
+        )
         self.store.remove()
 
     def _begin_session(self) -> None:

@@ -10,7 +10,14 @@ from raat_core.storage import write_arrays, write_json
 from raat_core.training.state import Progress, Tensors, Trainee, snapshot, to_arrays
 
 
-def write_results(folder: CellFolder, cell: Cell, trainee: Trainee, progress: Progress) -> None:
+def write_results(
+    folder: CellFolder,
+    cell: Cell,
+    trainee: Trainee,
+    progress: Progress,
+    *,
+    data_sha256: str | None,
+) -> None:
     """Write a finished cell's files; the manifest, which says that they are whole, is the last."""
     best = progress.best
     assert best is not None, "the last epoch is always evaluated"
@@ -39,6 +46,7 @@ def write_results(folder: CellFolder, cell: Cell, trainee: Trainee, progress: Pr
             "accuracy": best.accuracy,
         },
         "weights_sha256": checksums,
+        "data_sha256": data_sha256,
         "versions": versions(),
         "sessions": progress.sessions,
     }

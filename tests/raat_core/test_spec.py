@@ -161,6 +161,10 @@ BAD_CELLS: list[tuple[dict[str, Any], list[str]]] = [
         {"recipe": {"augmentation": {"padding": "reflect", "crop_padding": 8}}},
         ["crop_padding = 8", "below 8"],
     ),
+    (
+        {"architecture": "preact-resnet-18-normalised"},
+        ["architecture = 'preact-resnet-18-normalised'", "3 channels", "digits have 1"],
+    ),
     ({"recipe": [1]}, ["recipe", "must be a mapping"]),
     ({"method": {"name": "trades", "lam": 2}}, ["unknown key 'lam'", "lambda"]),
     ({"selection": {"split": "train"}}, ["split = 'train'", "'test' or 'validation'"]),

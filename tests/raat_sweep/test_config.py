@@ -146,6 +146,12 @@ def test_a_threat_model_may_have_other_balls_for_some_data_sets() -> None:
     assert isinstance(config.items["t"], Table)
 
 
+def test_cells_that_cannot_be_are_refused() -> None:
+    grid = {**GRID, "architectures": ["preact-resnet-18-normalised"]}
+    with pytest.raises(UserError, match=r"^items\.t: architecture = .*; those of digits have 1$"):
+        Plan(read_config({"items": {"t": {**TABLE, "grids": [grid]}}}, "test"))
+
+
 def test_cells_that_cannot_be_told_apart_are_refused() -> None:
     recipes = {"short": {"epochs": 2, "decay_epochs": []}}
     table = {**TABLE, "grids": [GRID, {**GRID, "recipe": "short"}]}

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from raat_core.catalogue import DATA_SETS
 from raat_core.errors import UserError
 from raat_core.methods.base import MethodSettings, load_plugin
 from raat_core.spec import (
+    FOLDER_NAME,
     ArchitectureName,
     AutoAttackEvaluation,
     Checkpoint,
     CleanEvaluation,
-    DataSetName,
     Evaluation,
     MethodField,
     Norm,
@@ -27,12 +27,21 @@ from raat_core.spec import (
     Recipe,
     Selection,
     ThreatModel,
+    check_folder_name,
 )
 from raat_core.validation import Frozen, PixelFraction, explain, parse, suggest
 
 WITH_TRAINING = "training"
 """The job whose attacks run in the process that trains the cell."""
+BUILT_IN_DATA_SETS = tuple(name for name in DATA_SETS if "@" not in name)
 ITEM_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+DataSetName: TypeAlias = Annotated[
+    str,
+    WithJsonSchema(
+        {"type": "string", "anyOf": [{"enum": list(BUILT_IN_DATA_SETS)}, {"pattern": FOLDER_NAME}]}
+    ),
+]
+"""Of the catalogue, or of the config's own `datasets`, which `Config` looks it up in."""
 
 
 class BallOverride(Frozen):
@@ -135,6 +144,18 @@ class AutoAttackEntry(_AttackEntry):
 AttackEntry: TypeAlias = Annotated[
     CleanEntry | PgdEntry | AutoAttackEntry, Field(discriminator="kind")
 ]
+
+
+class ImageFolderEntry(Frozen):
+    """A folder of images of your own: train/<class>/..., test/<class>/..."""
+
+    path: str = Field(min_length=1, description="The folder; relative paths start where you run.")
+    image_size: int = Field(
+        ge=4,
+        le=1024,
+        description="Height and width. Images of another size are scaled until their shorter side "
+        "is this, and cropped to their centre.",
+    )
 
 
 class Grid(Frozen):
@@ -250,6 +271,14 @@ class Config(Frozen):
     results: str = Field(
         "results", description="Folder for everything that is made: letters, digits, . _ + - /"
     )
+    data: str | None = Field(
+        None,
+        description="Folder where data sets are looked for and decoded; null: RAAT_DATA of the "
+        "environment, or `data`.",
+    )
+    datasets: dict[str, ImageFolderEntry] = Field(
+        default_factory=dict, description="Image folders of your own by name."
+    )
     plugins: tuple[str, ...] = Field(
         (), description="Python files or modules that register methods of your own."
     )
@@ -300,6 +329,23 @@ class Config(Frozen):
             raise ValueError(line) from None
 
     @model_validator(mode="after")
+    def _check_data_sets(self) -> Config:
+        for name in self.datasets:
+            try:
+                check_folder_name(name)
+            except ValueError as error:
+                raise ValueError(f"datasets.{name}: {error}") from None
+        known = (*BUILT_IN_DATA_SETS, *self.datasets)
+        for name, entry in self.threat_models.items():
+            for dataset in entry.datasets:
+                _require_data_set(f"threat_models.{name}.datasets", dataset, known)
+        for name, item in self.items.items():
+            for where, grid in _grids(name, item):
+                for dataset in grid.datasets:
+                    _require_data_set(f"{where}.datasets", dataset, known)
+        return self
+
+    @model_validator(mode="after")
     def _check_names(self) -> Config:
         for name, item in self.items.items():
             if not re.fullmatch(ITEM_NAME, name) or name == "cells":
@@ -321,18 +367,27 @@ class Config(Frozen):
                     _require(where, metric, self.attacks)
         return self
 
+    def check_samples(self, attack: str, where: str, dataset: str) -> None:
+        """Refuse to attack more test images than a data set of the catalogue has.
+
+        Raises:
+            ValueError: says how many there are.
+        """
+        samples, info = self.attacks[attack].samples, DATA_SETS[dataset]
+        if samples is not None and samples > info.test_size:
+            raise ValueError(
+                f"attacks.{attack}.samples = {samples}: must be at most {info.test_size}, the test "
+                f"images of {dataset}, which {where} asks for"
+            )
+
     @model_validator(mode="after")
     def _check_attacks(self) -> Config:
-        for name, attack in self.attacks.items():
+        for name in self.attacks:
             for where, grid in (g for key, item in self.items.items() for g in _grids(key, item)):
                 for dataset in grid.datasets:
                     self._check_attack(name, self.threat_models[grid.threat_model], dataset)
-                    size = DATA_SETS[dataset].test_size
-                    if attack.samples is not None and attack.samples > size:
-                        raise ValueError(
-                            f"attacks.{name}.samples = {attack.samples}: must be at most {size}, "
-                            f"the test images of {dataset}, which {where} asks for"
-                        )
+                    if dataset not in self.datasets:
+                        self.check_samples(name, where, dataset)
         return self
 
 
@@ -378,6 +433,11 @@ def _metrics(name: str, item: Table | Figure) -> list[tuple[str, Sequence[str]]]
 def _require(where: str, value: str, known: Mapping[str, object]) -> None:
     if value not in known:
         raise ValueError(f"{where} = '{value}'{suggest(value, known)}")
+
+
+def _require_data_set(where: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{where} = '{value}': unknown data set{suggest(value, known)}")
 
 
 def _check_varied(where: str, grid: Grid, settings: MethodSettings) -> None:

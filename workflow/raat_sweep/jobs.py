@@ -16,8 +16,8 @@ PACKAGES = ("", "workflow", "workflow/plugins/snakemake_executor_plugin_submitit
 _held = ExitStack()
 
 
-def prepare_environment(root: Path, plugins: Sequence[str]) -> None:
-    """Let jobs run as this process does: its Python, the packages of this checkout, its plugins.
+def prepare_environment(root: Path, plugins: Sequence[str], data: Path) -> None:
+    """Let jobs run as this process does: Python, packages of this checkout, plugins, data.
 
     With `--sdm conda` the environment's own Python comes before this one. Jobs on other machines
     read the Snakefile again and come by here themselves.
@@ -25,6 +25,7 @@ def prepare_environment(root: Path, plugins: Sequence[str]) -> None:
     _prepend("PATH", str(Path(sys.executable).parent))
     _prepend("PYTHONPATH", *(str(root / part) for part in PACKAGES))
     os.environ["RAAT_PLUGINS"] = os.pathsep.join(plugins)
+    os.environ["RAAT_DATA"] = str(data)
 
 
 def hold_results(results: Path) -> None:

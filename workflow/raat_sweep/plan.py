@@ -5,19 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raat_core.catalogue import ARCHITECTURES, DATA_SETS
+from raat_core.data.cache import data_root
+from raat_core.data.image_folder import describe_folder
 from raat_core.errors import UserError
 from raat_core.spec import (
     Cell,
     Checkpoint,
     Evaluation,
     EvaluationList,
+    ImageFolder,
     ThreatModel,
     evaluation_name,
 )
-from raat_core.validation import format_fraction
+from raat_core.validation import format_fraction, parse
 from raat_sweep.config import WITH_TRAINING, Config, Figure, Grid, Panel, Table
 
 
@@ -78,13 +82,17 @@ class Plan:
     attack one cell in the same way.
 
     Raises:
-        UserError: two cells of an item would stand in the same place.
+        UserError: a cell is refused, or two cells of an item would stand in the same place.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.data = data_root(config.data)
+        self._folders: dict[str, ImageFolder] = {}
         self.cells: dict[str, Cell] = {}
-        self._parts = {name: list(self._parts_of(item)) for name, item in config.items.items()}
+        self._parts = {
+            name: list(self._parts_of(name, item)) for name, item in config.items.items()
+        }
         self._resolved: dict[tuple[str, ThreatModel], Evaluation] = {}
         attacks: dict[JobKey, dict[str, Evaluation]] = {}
         self._jobs_by_attack: dict[tuple[str, Checkpoint, Evaluation], str] = {}
@@ -94,6 +102,7 @@ class Plan:
                 for point in part.points:
                     self.cells[point.cell.name] = point.cell
                     for metric in part.attacks:
+                        self._check_samples(f"items.{name}", metric, point.cell)
                         key = self._job_key(point.cell, item.checkpoint, metric)
                         wanted = attacks.setdefault(key, {})
                         evaluation = self._attack(metric, point.cell)
@@ -164,33 +173,60 @@ class Plan:
             for metric in part.shown.metrics
         ]
 
-    def _parts_of(self, item: Table | Figure) -> Iterator[Part]:
+    def _parts_of(self, name: str, item: Table | Figure) -> Iterator[Part]:
         if isinstance(item, Table):
-            yield Part("", item, list(self._points(item.grids)))
+            yield Part("", item, list(self._points(f"items.{name}", item.grids)))
             return
         for letter, panel in item.panels.items():
-            yield Part(letter, panel, list(self._points(panel.grids)))
+            points = self._points(f"items.{name}.panels.{letter}", panel.grids)
+            yield Part(letter, panel, list(points))
 
-    def _points(self, grids: Sequence[Grid]) -> Iterator[Point]:
+    def _points(self, where: str, grids: Sequence[Grid]) -> Iterator[Point]:
         """The cells of some grids: data sets first, seeds last."""
         for grid in grids:
             axes = (grid.datasets, grid.architectures, grid.methods)
             for dataset, architecture, label in itertools.product(*axes):
                 threat = self.config.threat_models[grid.threat_model].resolve(dataset)
+                data = self._data_of(dataset)
                 for values in itertools.product(*grid.vary.values()):
                     varied = dict(zip(grid.vary, values, strict=True))
                     method = self.config.methods[label].replace(varied)
                     for seed in grid.seeds:
-                        cell = Cell(
-                            dataset=dataset,
-                            architecture=architecture,
-                            method=method,
-                            threat_model=threat,
-                            recipe=self.config.recipes[grid.recipe],
-                            selection=self.config.selection,
-                            seed=seed,
-                        )
-                        yield Point(cell, label, varied)
+                        cell = {
+                            **data,
+                            "architecture": architecture,
+                            "method": method,
+                            "threat_model": threat,
+                            "recipe": self.config.recipes[grid.recipe],
+                            "selection": self.config.selection,
+                            "seed": seed,
+                        }
+                        yield Point(parse(Cell, cell, where), label, varied)
+
+    def _data_of(self, dataset: str) -> dict[str, Any]:
+        """What a cell's spec says of a data set; an image folder is read if it has changed."""
+        if dataset not in self.config.datasets:
+            return {"dataset": dataset}
+        if dataset not in self._folders:
+            entry = self.config.datasets[dataset]
+            path = Path(entry.path)
+            self._folders[dataset] = describe_folder(dataset, path, entry.image_size, self.data)
+        folder = self._folders[dataset]
+        return {"dataset": folder.register(), "image_folder": folder}
+
+    def _check_samples(self, where: str, metric: str, cell: Cell) -> None:
+        """As the config does for data sets of the catalogue."""
+        if cell.image_folder is not None:
+            try:
+                self.config.check_samples(metric, where, cell.dataset)
+            except ValueError as error:
+                raise UserError(f"{error}") from None
+
+    @property
+    def prepared(self) -> list[str]:
+        """Names of the data sets that are downloaded and decoded before cells need them."""
+        used = dict.fromkeys(cell.dataset for cell in self.cells.values())
+        return [dataset for dataset in used if DATA_SETS[dataset].prepared]
 
     def _job_key(self, cell: Cell, checkpoint: Checkpoint, metric: str) -> JobKey:
         """The job that an attack is part of: of equal attacks under two names, the first one's."""

@@ -2,6 +2,7 @@
 # there already are kept: a longer list only adds to them.
 rule attack:
     input:
+        data=prepared,
         trained=lambda wildcards: ancient(trained(wildcards.cell)),
     output:
         attacked=f"{CELLS}/{{cell}}/attacked_{{attacks}}.json",

@@ -28,12 +28,14 @@ RESULTS = PLAN.config.results
 CELLS = f"{RESULTS}/cells"
 TABLES = [name for name, item in PLAN.config.items.items() if isinstance(item, Table)]
 FIGURES = [name for name in PLAN.config.items if name not in TABLES]
-prepare_environment(ROOT, PLAN.config.plugins)
+DATA = PLAN.data
+prepare_environment(ROOT, PLAN.config.plugins, DATA)
 
 
 wildcard_constraints:
     cell="[A-Za-z0-9._+-]+",
     attacks="(best|last)_[0-9a-f]+",
+    dataset="|".join(PLAN.prepared) or "(?!)",
     table="|".join(TABLES) or "(?!)",
     figure="|".join(FIGURES) or "(?!)",
 
@@ -61,6 +63,12 @@ def sources(name):
     return attacked(PLAN.jobs_of(name)) + [
         trained(cell) for cell in PLAN.curves_of(name)
     ]
+
+
+def prepared(wildcards):
+    """The file that says that a cell's data set is decoded, if it has to be."""
+    dataset = PLAN.cells[wildcards.cell].dataset
+    return ancient([f"{DATA}/{dataset}.json"]) if dataset in PLAN.prepared else []
 
 
 def cell_spec(wildcards):

@@ -3,6 +3,8 @@
 # the state to resume from may be lost to that. The command goes on where it stopped, and does
 # nothing in the folder of a finished cell.
 rule train:
+    input:
+        data=prepared,
     output:
         trained=f"{CELLS}/{{cell}}/trained.json",
     log:
@@ -27,6 +29,8 @@ rule train:
 # Attacks with `job: training` in the config: for small cells, whose attacks take less time than a
 # process takes to start.
 rule train_and_attack:
+    input:
+        data=prepared,
     output:
         attacked=f"{CELLS}/{{cell}}/run_{{attacks}}.json",
     log:

@@ -1,0 +1,112 @@
+"""Archives that data sets come in: there and whole, or downloaded, or one message says what to do.
+
+Nothing is believed before its checksum was computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from raat_core.errors import UserError
+
+PATIENCE = 20.0
+"""Seconds after which a server that does not answer is given up."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that can be downloaded, and how to know it."""
+
+    url: str
+    filename: str
+    size: int
+    """Bytes."""
+    md5: str
+    sha256: str | None = None
+    unpacked: str = ""
+    """The folder that does instead."""
+
+
+def obtain(dataset: str, archive: Archive, root: Path, note: str = "") -> Path:
+    """The archive under `root`, whole; downloaded by torchvision if it is not there.
+
+    Args:
+        dataset: for messages.
+        archive: which.
+        root: the folder that it lies in.
+        note: what else was found, for the message.
+
+    Raises:
+        UserError: it is missing or damaged and cannot be downloaded; says where to put it.
+    """
+    path = root / archive.filename
+    problem = _problem(path, archive)
+    if problem is None:
+        return path
+    reason = _download(archive, root)
+    if reason is None:
+        problem = _problem(path, archive)
+        if problem is None:
+            return path
+        reason = "the server sent something else"
+    checksum = f"SHA-256 {archive.sha256}" if archive.sha256 else f"MD5 {archive.md5}"
+    instead = f" (or its folder {archive.unpacked} beside it)" if archive.unpacked else ""
+    raise UserError(
+        f"data set {dataset}: {path.absolute()} {problem}, and cannot be downloaded here "
+        f"({reason}): put the file of {archive.url} ({archive.size / 1e6:.0f} MB, {checksum}) "
+        f"there{instead}{note}"
+    )
+
+
+def _problem(path: Path, archive: Archive) -> str | None:
+    """What is wrong with the file, if anything is."""
+    try:
+        size = path.stat().st_size
+        if size < archive.size:
+            return f"is incomplete ({size:,} of {archive.size:,} bytes)"
+        for kind, expected in (("md5", archive.md5), ("sha256", archive.sha256)):
+            if expected is not None and _checksum(path, kind) != expected:
+                return f"is damaged or another file (its {kind.upper()} is not the right one)"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _checksum(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.new(kind, usedforsecurity=kind != "md5")
+        ).hexdigest()
+
+
+def _download(archive: Archive, root: Path) -> str | None:
+    """Download; what went wrong, if anything did."""
+    try:
+        from torchvision.datasets.utils import download_url
+    except ImportError as error:
+        return f"torchvision is not installed: {error}"
+    print(f"downloading {archive.url} to {root}", flush=True)
+    try:
+        with _patience():
+            download_url(archive.url, str(root), archive.filename, archive.md5)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        return " ".join(str(getattr(reason, "strerror", None) or reason).split())
+    return None
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

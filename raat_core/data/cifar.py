@@ -1,0 +1,93 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 32×32 pixels, 50,000 to train and 10,000 to test.
+
+torchvision downloads the archive, verifies every file in it by its checksum, and unpickles it.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raat_core.catalogue import DATA_SETS
+from raat_core.data.archives import Archive, obtain
+from raat_core.data.cache import Samples, Source
+from raat_core.data.dataset import DataSet, load_cached
+from raat_core.errors import UserError
+
+_CLASSES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+_SIZES = {"cifar10": 170_498_071, "cifar100": 169_001_437}
+_LARGEST_MEMBER = 200_000_000
+
+
+def load(name: str, root: Path, check_stop: Callable[[], None] = lambda: None) -> DataSet:
+    """Images (3, 32, 32) and labels in the official order; CIFAR-100's are the fine ones.
+
+    Made from `root`/cifar-10-python.tar.gz (cifar-100-python.tar.gz), or else from the folder
+    that it unpacks to, or else from a download.
+
+    Raises:
+        UserError: none of them is there and whole, and there is no network.
+    """
+    return load_cached(name, root, lambda: _source(name, root), check_stop)
+
+
+def _source(name: str, root: Path) -> Source:
+    try:
+        from torchvision import datasets
+    except ImportError as error:
+        raise UserError(f"data set {name}: torchvision is not installed: {error}") from None
+    kind = getattr(datasets, _CLASSES[name])
+    archive = Archive(
+        kind.url, kind.filename, _SIZES[name], kind.tgz_md5, unpacked=kind.base_folder
+    )
+    note = ""
+    if not (root / archive.filename).exists():
+        try:
+            return _read(name, kind, root)
+        except RuntimeError:
+            if (root / kind.base_folder).exists():
+                note = f"; {root / kind.base_folder} is there, but not whole"
+    path = obtain(name, archive, root, note)
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=root / "cache" / name) as unpacked:
+        _unpack(name, path, kind, Path(unpacked))
+        try:
+            return _read(name, kind, Path(unpacked))
+        except RuntimeError as error:
+            raise UserError(f"data set {name}: {path} is damaged: {error}") from error
+
+
+def _unpack(name: str, path: Path, kind: Any, folder: Path) -> None:
+    """Write the files that torchvision reads, and no other member, below `folder`."""
+    names = [file for file, _ in (*kind.train_list, *kind.test_list)] + [kind.meta["filename"]]
+    wanted = {f"{kind.base_folder}/{file}": folder / kind.base_folder / file for file in names}
+    (folder / kind.base_folder).mkdir()
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            for member in tar:
+                target = wanted.get(member.name)
+                file = tar.extractfile(member) if member.isreg() else None
+                if target and file and member.size <= _LARGEST_MEMBER:
+                    target.write_bytes(file.read())
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise UserError(f"data set {name}: cannot unpack {path}: {error}") from error
+
+
+def _read(name: str, kind: Any, folder: Path) -> Source:
+    """By torchvision's class, which raises RuntimeError if a checksum is not the right one."""
+    train, test = kind(str(folder), train=True), kind(str(folder), train=False)
+    return Source(
+        classes=tuple(train.classes),
+        image_shape=DATA_SETS[name].image_shape,
+        train=Samples(train.targets, _channels_first(train.data)),
+        test=Samples(test.targets, _channels_first(test.data)),
+    )
+
+
+def _channels_first(images: np.ndarray) -> Iterator[np.ndarray]:
+    return (image.transpose(2, 0, 1) for image in images)
