@@ -251,24 +251,46 @@ def test_scancel_by_hand_is_a_failure_of_that_job(toy: Toy, slurm: Cluster) -> N
     assert "it was cancelled" in head.text()
 
 
-def test_a_program_that_ignores_signals_is_stopped_and_goes_on(toy: Toy, slurm: Cluster) -> None:
-    head = toy.start("--submitit-grace", "10", names="a", command="sleep 12")
+def test_a_program_that_ignores_the_signal_may_end_in_time(toy: Toy, slurm: Cluster) -> None:
+    head = toy.start("--submitit-grace", "5", names="a", command="sleep 10")
     toy.wait_for_starts(1)
-    time.sleep(1)
     slurm.run("scancel", "--signal=USR2", toy.ids[0])  # what SLURM sends near a time limit
     assert head.wait(90) == 0
-    assert toy.starts == ["a", "a"]
+    assert toy.starts == ["a"]
 
 
-def test_restarts_are_bounded(toy: Toy) -> None:
+def test_a_program_that_ignores_time_limits_is_stopped(toy: Toy) -> None:
+    (toy.folder / "Snakefile").write_text(toy.snakefile.replace("runtime=5", "runtime=1"))
+    options = ("--submitit-grace", "20", "--submitit-restarts", "0")
+    head = toy.start(*options, names="a", command="sleep 200")
+    assert head.wait(150) != 0
+    assert "ran into its time limit 1 times" in head.text()
+    (attempt,) = next(iter(toy.journal.submissions.values()))
+    assert "not saved in time; stopped" in Path(attempt.job.log).read_text()
+
+
+def test_restarts_are_bounded(toy: Toy, slurm: Cluster) -> None:
     (toy.folder / "Snakefile").write_text(toy.snakefile.replace("runtime=5", "runtime=1"))
     (toy.folder / "train.py").write_text(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGUSR2, lambda *_: sys.exit(9))\n"
         "time.sleep(100)\n"
     )
-    options = ("--submitit-grace", "58", "--submitit-restarts", "1")
-    head = toy.start(*options, names="a", command="python3 train.py")
-    assert head.wait(150) != 0
+    head = toy.start("--submitit-restarts", "1", names="a", command="python3 train.py")
+    for start in (1, 2):
+        toy.wait_for_starts(start)
+        time.sleep(1)
+        slurm.run("scancel", "--signal=USR2", toy.ids[0])
+    assert head.wait(60) != 0
     assert "ran into its time limit 2 times" in head.text()
     assert toy.starts == ["a", "a"]
+
+
+def test_a_held_job_is_waited_for(toy: Toy, slurm: Cluster) -> None:
+    head = toy.start("--submitit-pending-patience", "1", names="a b c d e", threads=2)
+    wait_until(lambda: toy.ids, 30)
+    slurm.run("scontrol", "hold", toy.ids[4])
+    wait_until(lambda: "scontrol release" in head.text(), 30)
+    slurm.run("scontrol", "release", toy.ids[4])
+    assert head.wait(60) == 0
+    assert len(toy.made) == 5

@@ -140,6 +140,27 @@ def test_other_params_are_other_work(toy: Toy) -> None:
     assert toy.starts == ["a", "a"]
 
 
+def test_a_renamed_rule_does_not_run_beside_itself(toy: Toy) -> None:
+    head = toy.start(command="sleep 8")
+    toy.wait_for_starts(2)
+    head.kill()
+    (toy.folder / "Snakefile").write_text(toy.snakefile.replace("rule one", "rule another"))
+    said = toy.run(command="sleep 8")
+    assert "Attached" in said
+    assert toy.starts == toy.made == NAMES
+
+
+def test_an_error_of_snakemake_itself_leaves_the_jobs(toy: Toy) -> None:
+    checkpoint = "checkpoint no:\n    output: 'no'\n    shell: 'touch no'\n\n"
+    wanted = "lambda wildcards: [] if wildcards.name == 'a' else checkpoints.no.get().rule.nonsense"
+    broken = toy.snakefile.replace("    log:", f"    input: {wanted}\n    log:")
+    broken = broken.replace("rule one", f"{checkpoint}rule one")
+    (toy.folder / "Snakefile").write_text(broken)
+    head = toy.start(command="sleep 8")
+    assert head.wait(60) != 0
+    wait_until(lambda: toy.made == ["a"], 30)
+
+
 def test_an_old_success_is_not_taken_for_a_new_one(toy: Toy) -> None:
     head = toy.start(names="a", command="sleep 2")
     toy.wait_for_starts(1)

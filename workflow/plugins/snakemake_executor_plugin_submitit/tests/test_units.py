@@ -16,6 +16,7 @@ from toy import SOURCE
 
 from snakemake_executor_plugin_submitit import cluster, slurm
 from snakemake_executor_plugin_submitit.cluster import Judge, Outcome, Refused, State
+from snakemake_executor_plugin_submitit.describe import _plain
 from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord, Journal, JournalInUse
 from snakemake_executor_plugin_submitit.local import Pool, gpus_of_this_machine
 from snakemake_executor_plugin_submitit.request import BadRequest, request_of
@@ -84,6 +85,26 @@ def test_files_of_a_submission_go_when_all_of_it_went_well(tmp_path: Path) -> No
     assert not first.folder.exists()
 
 
+def test_a_lost_line_does_not_lock_everything(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    (attempt,) = journal.sending("s1", "slurm", "one-s1", [record()])
+    journal.sent("s1", ["7"])
+    journal.cancelled([attempt])
+    journal.dropped("s1")
+    journal.cancelled([attempt])
+    journal.path.write_text("".join(journal.path.read_text().splitlines(keepends=True)[1:]))
+    assert Journal.read(tmp_path).live == {}
+
+
+def test_params_are_the_same_in_every_process() -> None:
+    class Thing:
+        pass
+
+    assert _plain({"b", "a"}) == _plain({"a", "b"}) == ["a", "b"]
+    assert _plain([Thing(), {("a", 1): 2}]) == _plain([Thing(), {("a", 1): 2}])
+    assert _plain([1]) != _plain([2])
+
+
 # Requests
 
 
@@ -105,6 +126,7 @@ def test_resources_are_the_official_executors() -> None:
         "qos": "high",
         "constraint": "big",
         "additional_parameters": {
+            "requeue": True,
             "mail-type": "END",
             "comment": "two words",
             "exclusive": True,

@@ -146,7 +146,11 @@ def job_environment() -> Iterator[None]:
     """
     ours = str(Path(__file__).resolve().parents[1])
     path = os.environ.get("PYTHONPATH")
-    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "SLURM_CONF" or name.startswith("SBATCH_")  # The user's, for sbatch.
+    }
     with clean_env(extra_names=("PYTHONPATH",)):
         os.environ.update(kept)
         if ours not in site.getsitepackages():
@@ -197,7 +201,17 @@ def cause_of(attempt: Attempt, state: State, result: tuple[str, object] | None) 
 def printed_by_cluster(attempt: Attempt) -> str:
     """What the cluster itself, and submitit, wrote into files of their own."""
     logs = sorted(attempt.folder.glob(f"{attempt.id}_0_log.*"))
-    return "\n".join(log.read_text(errors="replace")[-20_000:] for log in logs)
+    return "\n".join(map(end_of, logs))
+
+
+def end_of(log: Path) -> str:
+    """The last part of a log, which may be huge; nothing if it cannot be read."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 20_000))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 _OUT_OF_MEMORY = re.compile(r"exceeded (job )?memory limit|oom.?kill", re.IGNORECASE)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from snakemake_executor_plugin_submitit.journal import JobRecord
@@ -16,7 +16,7 @@ LABEL_LENGTH = 180
 
 def record_of(job: Any, logs: Path) -> JobRecord:
     """A job or group, with the path of its log: <logs>/<rule>/<wildcards>.log."""
-    outputs = tuple(str(path) for path in job.output)
+    outputs = tuple(sorted(str(path) for path in job.output))
     key = _digest([job.name, *(outputs or _all_wildcards(job))])
     name = re.sub(r"[^A-Za-z0-9_.+-]+", "_", job.name)
     label = _label(job, key)
@@ -27,7 +27,10 @@ def record_of(job: Any, logs: Path) -> JobRecord:
         outputs=tuple(path for path in outputs if not _is_remote(job, path)),
         log=str(logs / name / f"{label}.log"),
         fingerprint=_digest(
-            [[list(map(str, single.input)), list(single.params)] for single in members(job)]
+            [
+                [sorted(map(str, single.input)), _plain(list(single.params))]
+                for single in members(job)
+            ]
         ),
         threads=int(job.threads),
     )
@@ -54,10 +57,12 @@ def _label(job: Any, key: str) -> str:
     if job.is_group():
         return key
     words = [str(value) for value in _wildcards(job).values()]
-    label = re.sub(r"[^A-Za-z0-9_.+=-]+", "-", "_".join(words)).strip("-.")
+    text = "_".join(words)
+    label = re.sub(r"[^A-Za-z0-9_.+=-]+", "-", text).strip("-.")[:LABEL_LENGTH]
     if not label:
         return key
-    return label if len(label) <= LABEL_LENGTH else f"{label[:LABEL_LENGTH]}_{key}"
+    # Other wildcards could look the same.
+    return label if label == text and len(words) == 1 else f"{label}_{key}"
 
 
 def _wildcards(job: Any) -> dict[str, Any]:
@@ -66,6 +71,19 @@ def _wildcards(job: Any) -> dict[str, Any]:
 
 def _all_wildcards(job: Any) -> list[str]:
     return [json.dumps(_wildcards(single), default=str) for single in members(job)]
+
+
+def _plain(value: Any) -> Any:
+    """The same in every process: no addresses, no order of sets, keys that JSON takes."""
+    if isinstance(value, dict):
+        return sorted(([_plain(k), _plain(v)] for k, v in value.items()), key=repr)
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_plain, value), key=repr)
+    if isinstance(value, (list, tuple)):
+        return list(map(_plain, value))
+    if value is None or isinstance(value, (str, int, float, PurePath)):
+        return str(value)
+    return type(value).__name__
 
 
 def _digest(parts: Any) -> str:

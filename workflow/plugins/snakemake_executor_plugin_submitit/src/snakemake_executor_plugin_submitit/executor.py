@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from submitit.core.utils import JobPaths
 
 from snakemake_executor_plugin_submitit.cluster import (
     Cluster,
@@ -30,16 +32,23 @@ from snakemake_executor_plugin_submitit.cluster import (
     State,
     Submission,
     TryLater,
+    end_of,
     printed_by_cluster,
     read_result,
 )
 from snakemake_executor_plugin_submitit.debug import Debug
 from snakemake_executor_plugin_submitit.describe import record_of
-from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord, Journal, JournalInUse
+from snakemake_executor_plugin_submitit.journal import (
+    Attempt,
+    JobRecord,
+    Journal,
+    JournalInUse,
+    uninterrupted,
+)
 from snakemake_executor_plugin_submitit.local import Local, Pool, gpus_of_this_machine
 from snakemake_executor_plugin_submitit.request import BadRequest, Request, request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
-from snakemake_executor_plugin_submitit.slurm import NEVER, Slurm
+from snakemake_executor_plugin_submitit.slurm import HELD, NEVER, Slurm, grace_within
 from snakemake_executor_plugin_submitit.state import TaskState
 from snakemake_executor_plugin_submitit.task import Task
 
@@ -80,6 +89,7 @@ class _Running:
     """Its outcome does not count: the job is submitted anew when it is over."""
     was_active: bool = False
     stuck_since: float | None = None
+    done_since: float | None = None
 
 
 class Executor(RemoteExecutor):  # type: ignore[misc]
@@ -161,9 +171,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def _place(self, ready: Sequence[_Ready]) -> None:
         """Attach jobs that an earlier head process submitted; the others go into batches."""
         self._settle()
+        makers = self._makers()
         groups: dict[Request, list[_Ready]] = {}
         for one in ready:
-            earlier = self._journal.live.get(one.record.key)
+            makes = (makers[path] for path in one.record.outputs if path in makers)
+            earlier = self._journal.live.get(one.record.key) or next(makes, None)
             if earlier is None:
                 groups.setdefault(one.request, []).append(one)
             elif earlier.id is None:
@@ -174,6 +186,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         for group in groups.values():
             parts = [group[start : start + size] for start in range(0, len(group), size)]
             self._batches += [_Batch(part) for part in parts]
+
+    def _makers(self) -> dict[str, Attempt]:
+        """Who makes which file among the live jobs of earlier head processes.
+
+        A group is another one when some of its jobs are done, and a rule can be renamed: what
+        makes the same file must not run beside it.
+        """
+        earlier = (a for a in self._journal.live.values() if a.submission not in self._submissions)
+        return {path: attempt for attempt in earlier for path in attempt.job.outputs}
 
     def _settle(self) -> None:
         """Find out about submissions that a killed head process left without an answer."""
@@ -197,12 +218,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         except Refused as error:
             self._report_unsent(ready.job, f"it was submitted as job {attempt.id} before: {error}")
             return
-        replace = attempt.cancelled or attempt.job.fingerprint != ready.record.fingerprint
+        same = attempt.job.key == ready.record.key
+        changed = same and attempt.job.fingerprint != ready.record.fingerprint
+        replace = attempt.cancelled or changed
         if attempt.cancelled:
             self.logger.info(
                 f"Job {attempt.id} ({_title(ready.record)}) was cancelled: submitted anew as soon "
                 f"as it is over."
             )
+            cluster.cancel([attempt])  # Perhaps it was never told.
         elif replace:
             self.logger.info(
                 f"Job {attempt.id} makes {_title(ready.record)} from other inputs or params: "
@@ -232,11 +256,18 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     def _try(self, batch: _Batch) -> bool:
         """Try to submit a batch; False if the cluster takes nothing now."""
-        submission = batch.submission = batch.submission or self._prepare(batch)
+        # A job of this machine must not start without this process knowing which it is.
+        atomic = uninterrupted() if isinstance(self._cluster, Local) else contextlib.nullcontext()
         try:
-            ids = self._cluster.submit(submission)
+            with atomic:
+                submission = batch.submission = batch.submission or self._prepare(batch)
+                ids = self._cluster.submit(submission)
+                self._journal.sent(submission.id, ids)
         except TryLater as reason:
             self._put_off(batch, reason)
+            return False
+        except OSError as error:  # A full disk, say. What was accepted is found by its name.
+            self._put_off(batch, TryLater(str(error)))
             return False
         except KeyboardInterrupt:
             self._leaving = True
@@ -249,13 +280,14 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 self._report_unsent(ready.job, f"refused: {error}")
             return True
         self._batches.remove(batch)
-        self._journal.sent(submission.id, ids)
         attempts = self._journal.submissions[submission.id]
         for ready, attempt in zip(batch.jobs, attempts, strict=True):
             self.logger.info(
                 f"Submitted {_title(ready.record)} as job {attempt.id}, log: {ready.record.log}"
             )
             self._watch(_Running(ready, attempt))
+        if self._leaving:  # Ctrl-C came while the cluster thought about it.
+            self._cancel(attempts)
         return True
 
     def _put_off(self, batch: _Batch, reason: TryLater) -> None:
@@ -304,7 +336,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             outputs=ready.record.outputs,
             latency_seconds=self.workflow.execution_settings.latency_wait,
             time_limit_seconds=60.0 * ready.request.runtime if on_slurm else None,
-            grace_seconds=self._settings.grace,
+            grace_seconds=grace_within(self._settings.grace, ready.request.runtime),
             restarts=self._settings.restarts,
         )
 
@@ -341,7 +373,12 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         for info in active_jobs:
             running = info.aux["running"]
             state = states.get((running.attempt.cluster, running.attempt.id), State("unknown"))
-            if not self._collect(info, running, state):
+            try:
+                over = self._collect(info, running, state)
+            except OSError as error:
+                self.logger.error(f"Job {running.attempt.id} cannot be collected yet: {error}")
+                over = False
+            if not over:
                 yield info
 
     def _states(self, active: Sequence[SubmittedJobInfo]) -> dict[tuple[str, str | None], State]:
@@ -355,13 +392,18 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     def _collect(self, info: SubmittedJobInfo, running: _Running, state: State) -> bool:
         """Report a job that is over; whether it is."""
-        outcome = self._judge.outcome(running.attempt, state) or self._stuck(running, state)
+        attempt, outputs = running.attempt, running.ready.record.outputs
+        outcome = (
+            _collected(attempt)
+            or self._judge.outcome(attempt, state)
+            or self._stuck(running, state)
+        )
         if outcome is None:
             running.was_active |= state.phase == "active"
             return False
-        attempt = running.attempt
+        if outcome.done and _missing(outputs) and self._may_still_come(running):
+            return False
         with self._guard:
-            del self._mine[attempt.submission, attempt.index]
             if self._is_old(running, outcome):
                 self._end(attempt, outcome)
                 if not running.replace:
@@ -372,7 +414,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                     )
                 self._place([running.ready])
                 return True
-            if outcome.done and (missing := _missing(attempt.job.outputs)):
+            if outcome.done and (missing := _missing(outputs)):
                 outcome = Outcome(False, f"it ended without an error, but {missing} is not there")
             self._end(attempt, outcome)
         if outcome.done:
@@ -381,7 +423,16 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             self._report_failure(info, attempt, state, outcome.cause)
         return True
 
+    def _may_still_come(self, running: _Running) -> bool:
+        """Whether output files of another node may take a little longer to show up here."""
+        running.done_since = running.done_since or time.monotonic()
+        patience = self.workflow.execution_settings.latency_wait
+        return bool(time.monotonic() - running.done_since < patience)
+
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
+        self._mine.pop((attempt.submission, attempt.index), None)
+        if attempt.outcome is not None:
+            return
         own = TaskState.read(attempt.state_file) or TaskState()
         spent = {
             "node": own.node,
@@ -399,9 +450,21 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         """
         if running.replace:
             return True
-        if not running.attached or running.was_active:
+        if not running.attached:
             return False
-        return not (outcome.done and self._were_missing(running.ready.job))
+        if not outcome.done:
+            return not running.was_active
+        if _missing(running.ready.record.outputs):
+            return True
+        recent = running.was_active or self._ended_now(running.attempt)
+        return not (recent or self._were_missing(running.ready.job))
+
+    def _ended_now(self, attempt: Attempt) -> bool:
+        """Whether its result is younger than this process, by the clock of one file system."""
+        with contextlib.suppress(OSError):
+            result = JobPaths(attempt.folder, attempt.id, 0).result_pickle
+            return result.stat().st_mtime > (self._folder / "lock").stat().st_mtime
+        return False
 
     def _were_missing(self, job: Any) -> bool:
         singles = job.jobs if job.is_group() else [job]
@@ -409,17 +472,25 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     def _stuck(self, running: _Running, state: State) -> Outcome | None:
         """Give up a job that waits for what never comes."""
-        if state.name != "PENDING" or state.reason not in NEVER:
+        if state.name not in ("PENDING", "REQUEUE_HOLD") or state.reason not in NEVER | HELD:
             running.stuck_since = None
             return None
         now = time.monotonic()
         attempt = running.attempt
+        held = state.reason in HELD
         if running.stuck_since is None:
             running.stuck_since = now
+            what = (
+                f"scontrol release {attempt.id} lets it go on"
+                if held
+                else f"it is given up in {self._settings.pending_patience} s"
+            )
             self.logger.warning(
                 f"Job {attempt.id} ({_title(attempt.job)}) cannot start: SLURM says "
-                f"{state.reason}. It is given up in {self._settings.pending_patience} s."
+                f"{state.reason}; {what}."
             )
+        if held:
+            return None
         if now - running.stuck_since < self._settings.pending_patience:
             return None
         self._cluster_named(attempt.cluster).cancel([attempt])
@@ -449,7 +520,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         node = state.node or (own.node if own else "") or attempt.host
         summary = f"job {attempt.id} on {node}: {cause}"
         self._note_in_rule_log(info.job, summary)
-        tail = _last_lines(_end_of(Path(attempt.job.log)) or printed_by_cluster(attempt))
+        tail = _last_lines(end_of(Path(attempt.job.log)) or printed_by_cluster(attempt))
         lines = "".join(f"\n        {line}" for line in tail)
         message = f"{_title(attempt.job)} failed: {summary}\n    job log: {attempt.job.log}"
         self.report_job_error(info, msg=message + (f", which ends:{lines}" if tail else ""))
@@ -469,12 +540,19 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     # Leaving
 
     def cancel(self) -> None:
-        """On Ctrl-C: cancel everything that is submitted, unless told to leave it running."""
+        """On Ctrl-C: cancel everything that is submitted, unless told to leave it running.
+
+        Snakemake calls this for errors of its own, too. They are no reason to end jobs.
+        """
         self._leaving = True
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+            traceback.print_exception(error)
+            self._exit_leaving_jobs(1)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, _exit_at_once)
         if self._detached:
-            self._exit_leaving_jobs()
+            self._exit_leaving_jobs(128 + signal.SIGQUIT)
         # Not for ever: the thread that checks jobs may be waiting for SLURM's answer.
         locked = self._guard.acquire(timeout=10)
         try:
@@ -484,19 +562,21 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 self._guard.release()
         self.shutdown()
 
-    def _exit_leaving_jobs(self) -> None:
+    def _exit_leaving_jobs(self, code: int) -> None:
         """Leave without Snakemake's own cleaning up, which would take jobs' folders from them."""
         self.logger.info("Detached: the jobs go on. The same command attaches to them again.")
         self.workflow.persistence.unlock()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(128 + signal.SIGQUIT)
+        os._exit(code)
 
     def _cancel_all(self) -> None:
         # Ctrl-C may have come in the middle of anything: what is live in the journal counts.
-        attached = [running.attempt for running in self._mine.values() if running.attached]
-        live = self._journal.live.values()
-        attempts = attached + [a for a in live if a.submission in self._submissions]
+        attached = [running.attempt for running in list(self._mine.values()) if running.attached]
+        live = list(self._journal.live.values())
+        self._cancel(attached + [a for a in live if a.submission in self._submissions])
+
+    def _cancel(self, attempts: Sequence[Attempt]) -> None:
         if not attempts:
             return
         self._journal.cancelled(attempts)
@@ -517,10 +597,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def shutdown(self) -> None:
         """Stop checking jobs, and let others submit from this folder."""
         super().shutdown()
+        if self._mine and not self._leaving:
+            self._exit_leaving_jobs(1)  # Snakemake gives up, for an error of its own.
         for attempt in list(self._journal.live.values()):
             # Of an earlier run, ended well, and not wanted by this one.
             if (read_result(attempt) or ("", None))[0] == "success":
-                self._end(attempt, Outcome(done=True))
+                with contextlib.suppress(OSError):
+                    self._end(attempt, Outcome(done=True))
         self._journal.close()
 
 
@@ -548,11 +631,9 @@ def _missing(outputs: Sequence[str]) -> str | None:
     return next((path for path in outputs if not Path(path).exists()), None)
 
 
-def _end_of(log: Path) -> str:
-    try:
-        return log.read_bytes()[-20_000:].decode(errors="replace")
-    except OSError:
-        return ""
+def _collected(attempt: Attempt) -> Outcome | None:
+    """The outcome of an attempt that was collected for another job of its group."""
+    return None if attempt.outcome is None else Outcome(attempt.outcome == "done", attempt.cause)
 
 
 def _last_lines(text: str) -> list[str]:

@@ -175,6 +175,8 @@ class Journal:
 
     def _apply(self, event: dict[str, Any]) -> None:
         submission = event.get("submission", "")
+        if event["event"] in ("sent", "dropped", "ended") and submission not in self.submissions:
+            return  # Its first line was lost with a full disk.
         match event["event"]:
             case "sending":
                 self.submissions[submission] = [
@@ -199,7 +201,8 @@ class Journal:
                     self._forget(attempt)
             case "cancelled":
                 for name, index in event["attempts"]:
-                    self.submissions[name][index].cancelled = True
+                    if name in self.submissions:
+                        self.submissions[name][index].cancelled = True
             case "ended":
                 attempt = self.submissions[submission][event["index"]]
                 attempt.outcome, attempt.cause = event["outcome"], event["cause"]

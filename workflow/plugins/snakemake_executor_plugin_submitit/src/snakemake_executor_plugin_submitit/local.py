@@ -66,8 +66,14 @@ class DetachedExecutor(submitit.LocalExecutor):
             env=environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=_take_interrupts,
         )
         return LocalJob(folder=self.folder, job_id=str(process.pid), process=process)
+
+
+def _take_interrupts() -> None:
+    """The head process puts them off while it submits; its jobs need not."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGQUIT})
 
 
 @dataclass
@@ -113,6 +119,8 @@ class Local:
     name: str = "local"
     _attempts: dict[str, Attempt] = field(default_factory=dict)
     """What holds GPUs and cores, by submission."""
+    _started: dict[str, str] = field(default_factory=dict)
+    """Ids by submission."""
     _children: list[LocalJob[Any]] = field(default_factory=list)
     """submitit's handles of jobs of this very process: they have to be waited for."""
 
@@ -136,6 +144,8 @@ class Local:
     def submit(self, submission: Submission) -> list[str]:
         """See `Cluster`. Always one job."""
         (task,) = submission.tasks
+        if submission.id in self._started:  # It could not be written down the first time.
+            return [self._started[submission.id]]
         request = submission.request
         gpus = self.pool.free(request.gpus, request.threads)
         if gpus is None:
@@ -145,6 +155,7 @@ class Local:
             job = DetachedExecutor(submission.folder, gpus).submit(task)
         assert isinstance(job, LocalJob)
         self._children.append(job)
+        self._started[submission.id] = job.job_id
         return [job.job_id]
 
     def submitted(self, attempt: Attempt) -> None:

@@ -34,7 +34,6 @@ class Request:
     qos: str | None
     constraint: str | None
     reservation: str | None
-    clusters: str | None
     extra: tuple[tuple[str, str | bool], ...]
     """Other options of sbatch, from `slurm_extra`."""
 
@@ -45,8 +44,8 @@ class Request:
             model = f"{self.gpu_model}:" if self.gpu_model else ""
             gpus["gpus_per_node"] = f"{model}{self.gpus}"
         others = {
+            "requeue": True,  # Also where slurm.conf says JobRequeue=0.
             "reservation": self.reservation,
-            "clusters": self.clusters,
             **dict(self.extra),
         }
         chosen = {
@@ -98,7 +97,6 @@ def request_of(resources: Mapping[str, Any], threads: int, default_runtime: int)
         qos=_text(resources, "qos") or _text(resources, "slurm_qos"),
         constraint=_text(resources, "constraint") or _text(resources, "slurm_constraint"),
         reservation=_text(resources, "reservation") or _text(resources, "slurm_reservation"),
-        clusters=_text(resources, "clusters") or _text(resources, "slurm_cluster"),
         extra=_extra_options(_text(resources, "slurm_extra") or ""),
     )
 

@@ -44,10 +44,13 @@ NEVER = frozenset(
     | {"AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS", "MaxMemPerLimit"}
     | {"AssocMaxCpuPerJobLimit", "AssocMaxWallDurationPerJobLimit", "AssocMaxGRESPerJob"}
     | {"QOSMaxCpuPerJobLimit", "QOSMaxWallDurationPerJobLimit", "QOSMaxMemoryPerJob"}
-    | {"QOSMaxGRESPerJob", "DependencyNeverSatisfied", "JobHeldAdmin", "JobHeldUser"}
-    | {"launch_failed_requeued_held"}
+    | {"QOSMaxGRESPerJob", "DependencyNeverSatisfied"}
 )
 """Reasons for which a pending job never starts, unless somebody changes the job or the cluster."""
+HELD = frozenset(
+    {"JobHeldAdmin", "JobHeldUser", "JobHoldMaxRequeue", "launch_failed_requeued_held"}
+)
+"""Reasons for which a pending job waits until somebody releases it."""
 UNLIMITED_TIMEOUTS = 10**6
 """submitit would count preemptions of short jobs as timeouts; `Task` counts for itself."""
 COMMAND_TIMEOUT_SECONDS = 30
@@ -84,7 +87,7 @@ class Slurm:
         executor = submitit.SlurmExecutor(submission.folder, UNLIMITED_TIMEOUTS)
         executor.update_parameters(
             job_name=submission.name,
-            signal_delay_s=self.grace_seconds,
+            signal_delay_s=round(grace_within(self.grace_seconds, submission.request.runtime)),
             array_parallelism=len(submission.tasks),
             wckey=None,
             setup=list(self.setup) or None,
@@ -132,10 +135,6 @@ class Slurm:
             self._asked_at = now
         return self._states
 
-    def forget(self) -> None:
-        """Ask SLURM anew next time."""
-        self._asked_at = float("-inf")
-
     def _query(self, ids: Sequence[str]) -> dict[str, State]:
         queue = _ask(
             "squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}",
@@ -157,6 +156,11 @@ class Slurm:
         commands += [["scancel", f"--name={name}"] for name in names]
         failed = [command for command in commands if not _cancelled(command)]
         return "".join(f"not cancelled, type: {' '.join(command)}\n" for command in failed)
+
+
+def grace_within(grace: float, runtime: int) -> float:
+    """Seconds before a limit of `runtime` minutes at which a job saves; at most half of them."""
+    return min(grace, 30.0 * runtime)
 
 
 def _cancelled(command: Sequence[str]) -> bool:
@@ -192,6 +196,7 @@ def _read_states(text: str) -> dict[str, State]:
     for line in text.splitlines():
         job_id, word, node, reason = [*line.split("|"), "", "", ""][:4]
         word = word.split()[0] if word.split() else ""
+        reason = reason.replace(" ", "_")  # Some are written either way.
         for single in _expand(job_id):
             phase: Phase = "active" if word in ACTIVE else "over"
             states[single] = State(phase, word, node, reason)

@@ -27,6 +27,8 @@ from snakemake_executor_plugin_submitit.state import HEARTBEAT_SECONDS, TaskStat
 
 SIGNALS_EARLY_SECONDS = 60.0
 """SLURM may send the signal of a time limit up to so much earlier than asked for."""
+LAST_SECONDS = 15.0
+"""Before the time limit, for going back into the queue."""
 _ACTIVE = ("RUNNING", "SUSPENDED", "CONFIGURING")
 
 
@@ -201,10 +203,17 @@ class Task:
                     self._set_phase("saving")
                 number = signal.SIGTERM if signals.terminate else signal.SIGUSR2
                 _signal_group(process.pid, number)
-            if signals.save is not None and now - signals.save > 0.8 * self.grace_seconds:
+            if signals.save is not None and self._is_late(now - signals.save):
                 print("error: not saved in time; stopped", flush=True)
                 _signal_group(process.pid, signal.SIGKILL)
             time.sleep(min(0.5, 0.02 + (now - started) / 20))
+
+    def _is_late(self, seconds_since_signal: float) -> bool:
+        """Whether a command that was told to save has to be stopped now."""
+        if seconds_since_signal < 0.8 * self.grace_seconds:
+            return False
+        spent = time.time() - self._state.started_at
+        return self.time_limit_seconds is None or spent > self.time_limit_seconds - LAST_SECONDS
 
     def _leave(self, signals: _Signals) -> None:
         """After a signal: back into the queue, or gone. Returns only by an exception."""
@@ -229,8 +238,10 @@ class Task:
             try:
                 assert callable(signals.requeue)
                 signals.requeue(signal.SIGUSR2, None)
-            except (subprocess.SubprocessError, OSError) as error:
+            except (subprocess.SubprocessError, OSError, AssertionError) as error:
                 print(f"cannot requeue yet: {error}", flush=True)
+                for partial in self.state_file.parent.glob(f"{self._state.id}_*.save_tmp"):
+                    partial.unlink(missing_ok=True)  # submitit refuses to write over its own.
                 time.sleep(2.0)
 
     def _near_time_limit(self) -> bool:
