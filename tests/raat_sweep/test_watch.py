@@ -503,7 +503,6 @@ def test_damaged_files_are_survived(
     [
         b"\xff\xfe",
         b"3",
-        b'{"event": "sent", "submission": "unknown", "ids": []}',
         b'{"event": "ended", "submission": "s0", "index": 7}',
         b'{"event": "sending"}',
     ],
@@ -523,6 +522,17 @@ def test_a_damaged_journal_is_said_and_survived(
     (warning,) = sweep.warnings
     assert f"{JOURNAL} is damaged" in warning
     assert warning in render(sweep)
+
+
+def test_a_line_of_a_submission_that_is_not_there_is_passed_over(
+    make: MakeFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = make(1)
+    folders.submit(0, monkeypatch)
+    with (JOURNAL / "jobs.jsonl").open("a") as journal:
+        journal.write('{"event": "sent", "submission": "unknown", "ids": []}\n')
+    assert folders.row().state == "pending"
+    assert not folders.look().warnings
 
 
 def test_state_files_with_impossible_values_are_damaged(

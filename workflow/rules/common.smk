@@ -76,15 +76,19 @@ def cell_spec(wildcards):
     return json.dumps(PLAN.cells[wildcards.cell].to_json(), sort_keys=True)
 
 
+def chosen(wildcards):
+    """The attack list of one job."""
+    return PLAN.jobs[wildcards.cell, wildcards.attacks]
+
+
 def attack_list(wildcards):
     """The attacks of one job as JSON on one line."""
-    chosen = PLAN.jobs[wildcards.cell, wildcards.attacks].to_json()
-    return json.dumps(chosen["attacks"], sort_keys=True)
+    return json.dumps(chosen(wildcards).to_json()["attacks"], sort_keys=True)
 
 
 def checkpoint(wildcards):
     """Which weights an attack list is for."""
-    return PLAN.jobs[wildcards.cell, wildcards.attacks].checkpoint
+    return chosen(wildcards).checkpoint
 
 
 def training_resources(wildcards):
@@ -94,14 +98,12 @@ def training_resources(wildcards):
 
 def attack_resources(wildcards):
     """What the attacks of a list ask for."""
-    chosen = PLAN.jobs[wildcards.cell, wildcards.attacks]
-    return resources_of_attacks(PLAN.cells[wildcards.cell], chosen.attacks)
+    return resources_of_attacks(PLAN.cells[wildcards.cell], chosen(wildcards).attacks)
 
 
 def both_resources(wildcards):
     """What training and attacking in one job ask for."""
-    chosen = PLAN.jobs[wildcards.cell, wildcards.attacks]
-    return resources_of_both(PLAN.cells[wildcards.cell], chosen.attacks)
+    return resources_of_both(PLAN.cells[wildcards.cell], chosen(wildcards).attacks)
 
 
 def unfinished_items():

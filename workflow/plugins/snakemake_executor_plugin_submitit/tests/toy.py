@@ -64,6 +64,12 @@ class Head:
         """Signal it and what it started in its terminal."""
         os.killpg(self.process.pid, number)
 
+    def interrupt(self) -> tuple[int, float]:
+        """Ctrl-C; the exit code, and the seconds until it ended."""
+        began = time.monotonic()
+        self.send(signal.SIGINT)
+        return self.wait(), time.monotonic() - began
+
     def kill(self) -> None:
         """As a lost machine: it and nothing else."""
         self.process.kill()

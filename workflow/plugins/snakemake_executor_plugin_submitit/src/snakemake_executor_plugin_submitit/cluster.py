@@ -7,16 +7,17 @@ import os
 import re
 import site
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
-from submitit.core.utils import JobPaths, pickle_load
+from submitit.core.utils import JobPaths, environment_variables, pickle_load
 from submitit.helpers import clean_env
 
-from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord
+from snakemake_executor_plugin_submitit.journal import Attempt
 from snakemake_executor_plugin_submitit.request import Request
 from snakemake_executor_plugin_submitit.state import TaskState
 from snakemake_executor_plugin_submitit.task import Task
@@ -48,8 +49,16 @@ class Submission:
     """Unique, and how the cluster knows it: an accepted submission can be found again by it."""
     folder: Path
     request: Request
-    records: list[JobRecord]
     tasks: list[Task]
+
+
+T = TypeVar("T")
+
+
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Pieces of at most `size` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 Phase: TypeAlias = Literal["active", "over", "gone", "unknown"]
@@ -77,11 +86,25 @@ class Outcome:
     cause: str = ""
 
 
-class Cluster(Protocol):
+class Cluster(ABC):
     """SLURM, or this machine."""
 
     name: str
+    most_jobs: int = 1
+    """Of one submission."""
+    has_time_limits: bool = False
 
+    def has_room(self, request: Request) -> bool:
+        """Whether to submit such a job now: there is room for it, or there never will be."""
+        return True
+
+    def release_ended(self) -> None:
+        """Take back what jobs held that are over."""
+
+    def submitted(self, attempt: Attempt) -> None:
+        """Be told of a job that is watched from now on."""
+
+    @abstractmethod
     def submit(self, submission: Submission) -> list[str]:
         """Send it, or find it sent already; returns the ids in the order of its jobs.
 
@@ -90,6 +113,7 @@ class Cluster(Protocol):
             Refused: never to be accepted.
         """
 
+    @abstractmethod
     def find(self, attempts: Sequence[Attempt]) -> list[str] | None:
         """The ids of a submission of which only the intention is known; None if it is not there.
 
@@ -97,9 +121,11 @@ class Cluster(Protocol):
             TryLater: the cluster does not answer.
         """
 
+    @abstractmethod
     def states(self, attempts: Iterable[Attempt]) -> Mapping[str, State]:
         """What the cluster says now, by id."""
 
+    @abstractmethod
     def cancel(self, attempts: Sequence[Attempt]) -> str:
         """Tell jobs to stop; returns what the user has to know, or nothing."""
 
@@ -145,21 +171,23 @@ def job_environment() -> Iterator[None]:
     found where it is not installed but on the path.
     """
     ours = str(Path(__file__).resolve().parents[1])
-    path = os.environ.get("PYTHONPATH")
-    kept = {
+    passed = {
         name: value
         for name, value in os.environ.items()
         if name == "SLURM_CONF" or name.startswith("SBATCH_")  # The user's, for sbatch.
     }
-    with clean_env(extra_names=("PYTHONPATH",)):
-        os.environ.update(kept)
-        if ours not in site.getsitepackages():
-            os.environ["PYTHONPATH"] = os.pathsep.join([ours, *filter(None, [path])])
-        elif path is not None:
-            os.environ["PYTHONPATH"] = path
+    if ours not in site.getsitepackages():
+        path = os.environ.get("PYTHONPATH")
+        passed["PYTHONPATH"] = os.pathsep.join([ours, *filter(None, [path])])
+    with clean_env(), environment_variables(**passed):
         yield
-    if path is None:
-        os.environ.pop("PYTHONPATH", None)
+
+
+def refresh(folders: Iterable[Path]) -> None:
+    """Make a network file system look again for the results in submissions' folders."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.chmod(folder.stat().st_mode)
 
 
 def read_result(attempt: Attempt) -> tuple[str, object] | None:
@@ -167,9 +195,6 @@ def read_result(attempt: Attempt) -> tuple[str, object] | None:
     if attempt.id is None:
         return None
     paths = JobPaths(attempt.folder, attempt.id, 0)
-    with contextlib.suppress(OSError):
-        # Makes a network file system look again.
-        paths.folder.chmod(paths.folder.stat().st_mode)
     if not paths.result_pickle.exists():
         return None
     try:

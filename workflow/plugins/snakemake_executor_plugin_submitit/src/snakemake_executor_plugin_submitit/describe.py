@@ -24,7 +24,7 @@ def record_of(job: Any, logs: Path) -> JobRecord:
         key=key,
         name=name,
         label=label,
-        outputs=tuple(path for path in outputs if not _is_remote(job, path)),
+        outputs=tuple(sorted(str(output) for output in job.output if _stays(output))),
         log=str(logs / name / f"{label}.log"),
         fingerprint=_digest(
             [
@@ -41,16 +41,11 @@ def members(job: Any) -> Iterable[Any]:
     return sorted(job.jobs, key=str) if job.is_group() else [job]
 
 
-def _is_remote(job: Any, path: str) -> bool:
-    """Whether an output is in a remote storage, or gone as soon as its readers are."""
-    return any(
-        str(output) == path and (output.is_storage or _is_flagged(output)) for output in job.output
-    )
-
-
-def _is_flagged(output: Any) -> bool:
+def _stays(output: Any) -> bool:
+    """Whether an output is a file here, and not gone as soon as its readers are."""
     flags = getattr(output, "flags", {})
-    return any(flags.get(flag) for flag in ("temp", "pipe", "service", "nodelocal"))
+    fleeting = any(flags.get(flag) for flag in ("temp", "pipe", "service", "nodelocal"))
+    return not (fleeting or output.is_storage)
 
 
 def _label(job: Any, key: str) -> str:

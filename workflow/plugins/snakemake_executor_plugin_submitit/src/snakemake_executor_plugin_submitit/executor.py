@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -33,11 +33,13 @@ from snakemake_executor_plugin_submitit.cluster import (
     Submission,
     TryLater,
     end_of,
+    parts,
     printed_by_cluster,
     read_result,
+    refresh,
 )
 from snakemake_executor_plugin_submitit.debug import Debug
-from snakemake_executor_plugin_submitit.describe import record_of
+from snakemake_executor_plugin_submitit.describe import members, record_of
 from snakemake_executor_plugin_submitit.journal import (
     Attempt,
     JobRecord,
@@ -45,10 +47,10 @@ from snakemake_executor_plugin_submitit.journal import (
     JournalInUse,
     uninterrupted,
 )
-from snakemake_executor_plugin_submitit.local import Local, Pool, gpus_of_this_machine
+from snakemake_executor_plugin_submitit.local import Local, Pool, gpu_ids, gpus_of_this_machine
 from snakemake_executor_plugin_submitit.request import BadRequest, Request, request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
-from snakemake_executor_plugin_submitit.slurm import HELD, NEVER, Slurm, grace_within
+from snakemake_executor_plugin_submitit.slurm import HELD, NEVER, Slurm
 from snakemake_executor_plugin_submitit.state import TaskState
 from snakemake_executor_plugin_submitit.task import Task
 
@@ -132,7 +134,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         if name == "slurm":
             return Slurm(
                 setup=[settings.setup] if settings.setup else [],
-                grace_seconds=settings.grace,
+                most_jobs=settings.array_size,
                 seconds_between_queries=float(
                     self.workflow.remote_execution_settings.seconds_between_status_checks
                 ),
@@ -140,7 +142,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         gpus = settings.gpus
         local = Local(
             Pool(
-                gpus=gpus_of_this_machine() if gpus is None else _split(gpus),
+                gpus=gpus_of_this_machine() if gpus is None else gpu_ids(gpus),
                 cores=settings.cores or len(os.sched_getaffinity(0)),
             )
         )
@@ -171,6 +173,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def _place(self, ready: Sequence[_Ready]) -> None:
         """Attach jobs that an earlier head process submitted; the others go into batches."""
         self._settle()
+        if not ready:
+            return
         makers = self._makers()
         groups: dict[Request, list[_Ready]] = {}
         for one in ready:
@@ -182,10 +186,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 self._unsettled.append(one)
             else:
                 self._attach(one, earlier)
-        size = self._settings.array_size if self._cluster.name == "slurm" else 1
         for group in groups.values():
-            parts = [group[start : start + size] for start in range(0, len(group), size)]
-            self._batches += [_Batch(part) for part in parts]
+            self._batches += [_Batch(list(part)) for part in parts(group, self._cluster.most_jobs)]
 
     def _makers(self) -> dict[str, Attempt]:
         """Who makes which file among the live jobs of earlier head processes.
@@ -245,14 +247,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         """Submit what waits, as far as the cluster takes it."""
         if self._leaving:
             return
+        self._cluster.release_ended()
         for batch in sorted(self._batches, key=lambda batch: len(batch.jobs)):
-            if batch.not_before > time.monotonic() or not self._has_room(batch):
+            has_room = self._cluster.has_room(batch.jobs[0].request)
+            if batch.not_before > time.monotonic() or not has_room:
                 continue
             if not self._try(batch):
                 return
-
-    def _has_room(self, batch: _Batch) -> bool:
-        return not isinstance(self._cluster, Local) or self._cluster.has_room(batch.jobs[0].request)
 
     def _try(self, batch: _Batch) -> bool:
         """Try to submit a batch; False if the cluster takes nothing now."""
@@ -315,16 +316,14 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             name=f"{rules.pop() if len(rules) == 1 else 'jobs'}-{identity}",
             folder=folder,
             request=batch.jobs[0].request,
-            records=[ready.record for ready in batch.jobs],
             tasks=[self._task(ready, index, folder) for index, ready in enumerate(batch.jobs)],
         )
-        self._journal.sending(
-            submission.id, self._cluster.name, submission.name, submission.records
-        )
+        records = [ready.record for ready in batch.jobs]
+        self._journal.sending(submission.id, self._cluster.name, submission.name, records)
         return submission
 
     def _task(self, ready: _Ready, index: int, folder: Path) -> Task:
-        on_slurm = self._cluster.name == "slurm"
+        limit = 60.0 * ready.request.runtime if self._cluster.has_time_limits else None
         return Task(
             command=self.format_job_exec(ready.job),
             directory=str(Path.cwd()),
@@ -335,8 +334,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             inputs=tuple(map(str, ready.job.get_wait_for_files())),
             outputs=ready.record.outputs,
             latency_seconds=self.workflow.execution_settings.latency_wait,
-            time_limit_seconds=60.0 * ready.request.runtime if on_slurm else None,
-            grace_seconds=grace_within(self._settings.grace, ready.request.runtime),
+            time_limit_seconds=limit,
+            grace_seconds=ready.request.grace_within(self._settings.grace),
             restarts=self._settings.restarts,
         )
 
@@ -352,9 +351,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def _watch(self, running: _Running) -> None:
         attempt = running.attempt
         self._mine[attempt.submission, attempt.index] = running
-        cluster = self._clusters[attempt.cluster]
-        if isinstance(cluster, Local):
-            cluster.submitted(attempt)
+        self._clusters[attempt.cluster].submitted(attempt)
         self.report_job_submission(
             SubmittedJobInfo(
                 running.ready.job, external_jobid=running.attempt.id, aux={"running": running}
@@ -383,12 +380,16 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     def _states(self, active: Sequence[SubmittedJobInfo]) -> dict[tuple[str, str | None], State]:
         attempts = [info.aux["running"].attempt for info in active]
+        refresh({attempt.folder for attempt in attempts})
         states: dict[tuple[str, str | None], State] = {}
-        for name in {attempt.cluster for attempt in attempts}:
-            of_cluster = [attempt for attempt in attempts if attempt.cluster == name]
-            for job_id, state in self._cluster_named(name).states(of_cluster).items():
-                states[name, job_id] = state
+        for cluster, some in self._by_cluster(attempts):
+            for job_id, state in cluster.states(some).items():
+                states[cluster.name, job_id] = state
         return states
+
+    def _by_cluster(self, attempts: Sequence[Attempt]) -> Iterator[tuple[Cluster, list[Attempt]]]:
+        for name in {attempt.cluster for attempt in attempts}:
+            yield self._cluster_named(name), [a for a in attempts if a.cluster == name]
 
     def _collect(self, info: SubmittedJobInfo, running: _Running, state: State) -> bool:
         """Report a job that is over; whether it is."""
@@ -467,8 +468,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         return False
 
     def _were_missing(self, job: Any) -> bool:
-        singles = job.jobs if job.is_group() else [job]
-        return any(self.workflow.dag.reason(single).missing_output for single in singles)
+        return any(self.workflow.dag.reason(single).missing_output for single in members(job))
 
     def _stuck(self, running: _Running, state: State) -> Outcome | None:
         """Give up a job that waits for what never comes."""
@@ -581,9 +581,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             return
         self._journal.cancelled(attempts)
         self.logger.info(f"Cancelling {len(attempts)} jobs. Ctrl-C again exits at once.")
-        for name in {attempt.cluster for attempt in attempts}:
-            of_cluster = [attempt for attempt in attempts if attempt.cluster == name]
-            if complaint := self._cluster_named(name).cancel(of_cluster):
+        for cluster, some in self._by_cluster(attempts):
+            if complaint := cluster.cancel(some):
                 self.logger.error(complaint.strip())
 
     def _detach(self, number: int, frame: FrameType | None) -> None:
@@ -597,6 +596,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def shutdown(self) -> None:
         """Stop checking jobs, and let others submit from this folder."""
         super().shutdown()
+        refresh({attempt.folder for attempt in self._journal.live.values()})
         if self._mine and not self._leaving:
             self._exit_leaving_jobs(1)  # Snakemake gives up, for an error of its own.
         for attempt in list(self._journal.live.values()):
@@ -617,10 +617,6 @@ def _open_journal(folder: Path) -> Journal:
         ) from None
     except OSError as error:
         raise WorkflowError(f"cannot write {folder}: {error.strerror}") from None
-
-
-def _split(gpus: str) -> list[str]:
-    return [name.strip() for name in gpus.split(",") if name.strip()]
 
 
 def _title(record: JobRecord) -> str:

@@ -19,6 +19,7 @@ import submitit
 from submitit.local.local import LocalJob
 
 from snakemake_executor_plugin_submitit.cluster import (
+    Cluster,
     Refused,
     State,
     Submission,
@@ -112,7 +113,7 @@ class Pool:
 
 
 @dataclass
-class Local:
+class Local(Cluster):
     """Processes on this machine; they outlive the head process."""
 
     pool: Pool
@@ -129,13 +130,12 @@ class Local:
         for attempt in attempts:
             if attempt.host == platform.node() and _alive(attempt):
                 state = _state_of_starting(attempt)
-                gpus = tuple(filter(None, state.gpus.split(","))) if state else ()
+                gpus = tuple(gpu_ids(state.gpus)) if state else ()
                 self.pool.take(attempt.submission, gpus, attempt.job.threads)
                 self._attempts[attempt.submission] = attempt
 
     def has_room(self, request: Request) -> bool:
-        """Whether to submit such a job now: it fits, or it never will."""
-        self._release_ended()
+        """See `Cluster`."""
         try:
             return self.pool.free(request.gpus, request.threads) is not None
         except Refused:
@@ -159,7 +159,7 @@ class Local:
         return [job.job_id]
 
     def submitted(self, attempt: Attempt) -> None:
-        """Whose GPUs are given back when it ends."""
+        """See `Cluster`: its GPUs and cores are taken back when it ends."""
         self._attempts[attempt.submission] = attempt
 
     def find(self, attempts: Sequence[Attempt]) -> list[str] | None:
@@ -190,18 +190,24 @@ class Local:
         away = [attempt for attempt in attempts if attempt not in here]
         return "".join(f"not cancelled: job {a.id} is on {a.host}\n" for a in away)
 
-    def _release_ended(self) -> None:
+    def release_ended(self) -> None:
+        """See `Cluster`."""
         for submission, attempt in list(self._attempts.items()):
             if _state(attempt).phase != "active":
                 self.pool.release(submission)
                 del self._attempts[submission]
 
 
+def gpu_ids(text: str) -> list[str]:
+    """Names of GPUs in a list separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def gpus_of_this_machine() -> list[str]:
     """GPUs by the names that CUDA_VISIBLE_DEVICES takes; those that it hides do not count."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+        return [name for name in gpu_ids(visible) if name != "-1"]
     try:
         answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):

@@ -37,6 +37,10 @@ class Request:
     extra: tuple[tuple[str, str | bool], ...]
     """Other options of sbatch, from `slurm_extra`."""
 
+    def grace_within(self, asked: float) -> float:
+        """Seconds before the time limit at which the job saves: at most half of the time."""
+        return min(asked, 30.0 * self.runtime)
+
     def slurm_parameters(self) -> dict[str, Any]:
         """For `submitit.SlurmExecutor.update_parameters`."""
         gpus: dict[str, Any] = {}

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +15,14 @@ import submitit
 from submitit.core.utils import DelayedSubmission, FailedJobError, JobPaths
 
 from snakemake_executor_plugin_submitit.cluster import (
+    Cluster,
     Phase,
     Refused,
     State,
     Submission,
     TryLater,
     job_environment,
+    parts,
 )
 from snakemake_executor_plugin_submitit.journal import Attempt, uninterrupted
 from snakemake_executor_plugin_submitit.task import Task
@@ -58,12 +60,13 @@ IDS_A_COMMAND = 500
 
 
 @dataclass
-class Slurm:
+class Slurm(Cluster):
     """The SLURM that sbatch on this machine talks to."""
 
     setup: Sequence[str] = ()
     """Shell lines before the job's command."""
-    grace_seconds: int = 90
+    most_jobs: int = 1000
+    has_time_limits: bool = True
     seconds_between_queries: float = 10.0
     name: str = "slurm"
     _states: dict[str, State] = field(default_factory=dict)
@@ -87,7 +90,7 @@ class Slurm:
         executor = submitit.SlurmExecutor(submission.folder, UNLIMITED_TIMEOUTS)
         executor.update_parameters(
             job_name=submission.name,
-            signal_delay_s=round(grace_within(self.grace_seconds, submission.request.runtime)),
+            signal_delay_s=round(submission.tasks[0].grace_seconds),
             array_parallelism=len(submission.tasks),
             wckey=None,
             setup=list(self.setup) or None,
@@ -152,15 +155,10 @@ class Slurm:
         """See `Cluster`. Submissions whose ids are not known are cancelled by name."""
         ids = [attempt.id for attempt in attempts if attempt.id is not None]
         names = {attempt.name for attempt in attempts if attempt.id is None}
-        commands = [["scancel", *part] for part in _parts(ids)]
+        commands = [["scancel", *part] for part in parts(ids, IDS_A_COMMAND)]
         commands += [["scancel", f"--name={name}"] for name in names]
         failed = [command for command in commands if not _cancelled(command)]
         return "".join(f"not cancelled, type: {' '.join(command)}\n" for command in failed)
-
-
-def grace_within(grace: float, runtime: int) -> float:
-    """Seconds before a limit of `runtime` minutes at which a job saves; at most half of them."""
-    return min(grace, 30.0 * runtime)
 
 
 def _cancelled(command: Sequence[str]) -> bool:
@@ -222,11 +220,6 @@ def _history(ids: Sequence[str]) -> dict[str, State]:
         "sacct", "-n", "-X", "-P", "-S", "now-30days", "-j", jobs, "-o", "JobID,State,NodeList"
     )  # fmt: skip
     return _read_states(answer or "")
-
-
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), IDS_A_COMMAND):
-        yield ids[start : start + IDS_A_COMMAND]
 
 
 def _complete(folder: Path, ids: Sequence[str]) -> None:
