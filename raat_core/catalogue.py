@@ -37,6 +37,8 @@ class ArchitectureInfo:
     """`module:function` of `build(channels, classes, image_size) -> torch.nn.Module`."""
     channels: int | None = None
     """Of the images that it takes; None: any number."""
+    paper_title: str = ""
+    """What the paper calls it, where the released code runs something else under that name."""
 
 
 DATA_SETS: dict[str, DataSetInfo] = {
@@ -62,7 +64,10 @@ ARCHITECTURES: dict[str, ArchitectureInfo] = {
     "resnet-mini": ArchitectureInfo("ResNet-mini", 1.766e7, "raat_core.models.resnet:resnet_mini"),
     "resnet-18": ArchitectureInfo("ResNet-18", 1.111e9, "raat_core.models.resnet:resnet_18"),
     "resnet-18-bottleneck": ArchitectureInfo(
-        "ResNet-18 (Bottleneck)", 1.455e9, "raat_core.models.resnet:resnet_18_bottleneck"
+        "ResNet-18 (Bottleneck)",
+        1.455e9,
+        "raat_core.models.resnet:resnet_18_bottleneck",
+        paper_title="ResNet-18",
     ),
     "preact-resnet-18": ArchitectureInfo(
         "PreActResNet-18", 1.111e9, "raat_core.models.preact_resnet:preact_resnet_18"
@@ -72,6 +77,7 @@ ARCHITECTURES: dict[str, ArchitectureInfo] = {
         1.111e9,
         "raat_core.models.preact_resnet:preact_resnet_18_normalised",
         channels=3,
+        paper_title="PreActResNet-18",
     ),
     "wrn-28-10": ArchitectureInfo("WRN-28-10", 1.049e10, "raat_core.models.wide_resnet:wrn_28_10"),
 }

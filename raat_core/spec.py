@@ -31,7 +31,7 @@ from raat_core.methods.base import (
     method_class,
     resolve_settings,
 )
-from raat_core.validation import Frozen, PixelFraction, format_fraction, suggest
+from raat_core.validation import Frozen, PixelFraction, Ratio, format_fraction, suggest
 
 NUMERICS_VERSION = 1
 """Raised when training or attacking changes in a way that alters results; part of every digest."""
@@ -95,7 +95,9 @@ class Recipe(Frozen):
     decay_epochs: tuple[int, ...] = Field(
         (100, 105), description="Epochs after which the learning rate is multiplied."
     )
-    decay_factor: float = Field(0.1, gt=0, le=1, description="By what it is multiplied.")
+    decay_factor: Ratio = Field(
+        0.1, description="By what it is multiplied: a number, or a fraction such as 2/3."
+    )
     augmentation: Augmentation = Field(default_factory=Augmentation, description="Of the views.")
     attack_batchnorm: Literal["eval", "train"] = Field(
         "eval", description="BatchNorm's mode while the training attack runs."
@@ -282,6 +284,11 @@ class Cell(Frozen):
                 f"architecture = '{self.architecture}': takes images of {taken} channels; "
                 f"those of {self.dataset} have {found}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_method(self) -> Cell:
+        self.method.check_recipe(self.recipe.epochs)
         return self
 
     def to_json(self) -> dict[str, Any]:

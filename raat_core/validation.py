@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     ValidationError,
     WithJsonSchema,
@@ -131,3 +132,25 @@ PixelFraction = Annotated[
         }
     ),
 ]
+
+
+def _to_float(value: object) -> object:
+    """A fraction `a/b` as the nearest float; pydantic judges all else."""
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    try:
+        return float(Fraction(value.replace(" ", "")))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("must be a number or a fraction such as 2/3") from None
+
+
+Ratio = Annotated[
+    float,
+    Field(gt=0, le=1),
+    BeforeValidator(
+        _to_float,
+        json_schema_input_type=Annotated[float, Field(gt=0, le=1)]
+        | Annotated[str, Field(pattern=r"^\s*[0-9]+\s*/\s*[0-9]+\s*$")],
+    ),
+]
+"""A number above 0 and up to 1 that may be written as a fraction (`2/3`); the float is kept."""

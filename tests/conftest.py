@@ -11,6 +11,7 @@ import torch
 
 from raat_core import api
 from raat_core.data.dataset import DataSet, Split
+from raat_core.methods.base import method_class
 from raat_core.spec import Cell
 from slurm.cluster import unavailable
 
@@ -40,6 +41,12 @@ SMALL_CELL: dict[str, Any] = {
 def small_cell(**changes: Any) -> Cell:
     """A cell that trains in about a second on `small_data`; `changes` replace whole keys."""
     return api.cell({**SMALL_CELL, **changes})
+
+
+def short_method(name: str, **settings: Any) -> dict[str, Any]:
+    """A method's config that a cell of two epochs can have: averaging starts after the first."""
+    averages = "average_from" in method_class(name).Settings.config_keys()
+    return {"name": name, **({"average_from": 1} if averages else {}), **settings}
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,8 @@ Variant: TypeAlias = Literal["paper", "released"]
 Start: TypeAlias = Literal["uniform", "gaussian"]
 AttackObjective: TypeAlias = Literal["cross-entropy", "kl", "margin"]
 BatchNormMode: TypeAlias = Literal["eval", "train"]
+LogitsMode: TypeAlias = BatchNormMode | Literal["batch"]
+"""batch: by the batch's own statistics, as in train mode, but the running ones stay as they are."""
 
 BUILT_IN_METHODS = {
     "pgd-at": "raat_core.methods.pgd_at",
@@ -39,6 +41,9 @@ BUILT_IN_METHODS = {
     "raat": "raat_core.methods.raat",
     "raat++": "raat_core.methods.raat_plus_plus",
     "boundary-study": "raat_core.methods.boundary_study",
+    "wa": "raat_core.methods.weight_averaging",
+    "rebat": "raat_core.methods.rebat",
+    "raat#": "raat_core.methods.raat_sharp",
 }
 
 
@@ -84,6 +89,11 @@ class Step(Protocol):
         """(B,) int64 positions in the training set, for methods that remember samples."""
         ...
 
+    @property
+    def attack_batchnorm(self) -> BatchNormMode:
+        """BatchNorm's mode while `attack` runs; in train mode its statistics see every step."""
+        ...
+
     def stacked_views(self) -> tuple[Tensor, Tensor]:
         """All views below one another and their labels: (V*B, C, H, W) and (V*B,)."""
         ...
@@ -92,8 +102,13 @@ class Step(Protocol):
         """Logits (N, K) with gradients; in train mode BatchNorm's statistics see `images`."""
         ...
 
-    def logits(self, images: Tensor, batchnorm: BatchNormMode = "eval") -> Tensor:
-        """Logits (N, K) without gradients; in eval mode nothing of the model changes."""
+    def logits(
+        self, images: Tensor, batchnorm: LogitsMode = "eval", model: nn.Module | None = None
+    ) -> Tensor:
+        """Logits (N, K) without gradients, of the trained model or of another one.
+
+        In train mode BatchNorm's statistics see `images`; else nothing of the model changes.
+        """
         ...
 
     def attack(
@@ -157,6 +172,13 @@ class MethodSettings(Frozen):
             return "paper"
         return "released" if departures == self.preset("released") else "mixed"
 
+    def check_recipe(self, epochs: int) -> None:
+        """Refuse a number of epochs that these settings make no sense with.
+
+        Raises:
+            ValueError: names the setting and `recipe.epochs`, with their values.
+        """
+
     def replace(self, changes: Mapping[str, object]) -> MethodSettings:
         """These settings with other values under some config keys (pydantic's error for bad)."""
         return type(self).model_validate({**self.model_dump(by_alias=True), **changes})
@@ -197,6 +219,15 @@ class Method(ABC):
 
     def after_epoch(self, epoch: int) -> None:
         """Called after the last step of an epoch, before the model is evaluated."""
+
+    def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The models to evaluate after an epoch, by name; `model` is the trained one.
+
+        The first is the method's result: the best checkpoint is chosen by its accuracy, and its
+        weights are kept and reported. Others get columns `<name>_clean_accuracy` and
+        `<name>_robust_accuracy` in the history. The names are the same in all epochs.
+        """
+        return {"trained": model}
 
     def state(self) -> dict[str, Tensor]:
         """Tensors to save with the checkpoint."""

@@ -6,6 +6,7 @@ BOUND and DICAR, the paper's ablations (Figure 5a), are this method with `dicar`
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class RobustAlignmentSettings(MethodSettings):
-    """Settings of the paper's two ideas, shared by RAAT and RAAT++."""
+    """Settings of the paper's two ideas, shared by RAAT, RAAT++ and RAAT#."""
 
     lam: float = Field(1.0, alias="lambda", ge=0, description="Weight of the regularisers.")
     eta: float = Field(
@@ -40,9 +41,6 @@ class RobustAlignmentSettings(MethodSettings):
         True, description="Train boundary samples at the reduced perturbation (BOUND)."
     )
     dicar: bool = Field(True, description="Add the interpolation consistency term (DICAR).")
-    partition_mode: BatchNormMode = Field(
-        "eval", description="BatchNorm's mode in the forwards that decide about samples."
-    )
     reduced_sample: Literal["attack", "scaled"] = departure(
         "attack", "scaled", "x'': an attack of its own in the reduced ball, or x + eta (x' - x)."
     )
@@ -79,7 +77,15 @@ class RobustAlignmentSettings(MethodSettings):
     )
 
 
-class RaatSettings(RobustAlignmentSettings):
+class OnlinePartitionSettings(RobustAlignmentSettings):
+    """Settings of RAAT and RAAT++, where the trained model itself decides about samples."""
+
+    partition_mode: BatchNormMode = Field(
+        "eval", description="BatchNorm's mode in the forwards that decide about samples."
+    )
+
+
+class RaatSettings(OnlinePartitionSettings):
     """Settings of RAAT."""
 
     name: Literal["raat"] = "raat"
@@ -92,90 +98,138 @@ class RaatSettings(RobustAlignmentSettings):
 
 
 @dataclass(frozen=True)
+class Correct:
+    """1[h = y] of the supervised term's images, (N,) bool; None for what no indicator asks.
+
+    N is the number of images in the supervised term: 2B if it is on both views, B if on the first.
+    """
+
+    clean: Tensor | None
+    """(2B,) where DICAR's indicator asks for both views."""
+    adversarial: Tensor | None
+    reduced: Tensor | None
+
+
+@dataclass(frozen=True)
 class Perturbed:
     """Both views of a batch at all perturbations, and what the indicators say of them.
 
-    Images (2B, C, H, W), labels and indicators (2B,). The indicators are those of the fixed copy
-    of the weights in Table 4: all are computed before a training forward moves BatchNorm's
-    statistics.
+    Clean and adversarial images (2B, C, H, W) are of both views. What is for the supervised term
+    alone is (N, ...), as in `Correct`. The indicators are those of the fixed copy of the weights
+    in Table 4: all are computed before a training forward moves BatchNorm's statistics.
     """
 
     clean: Tensor
     labels: Tensor
+    """(N,)."""
     adversarial: Tensor
     reduced: Tensor
+    """(N, C, H, W)."""
     takes_reduced: Tensor
-    """1 where the supervised term is computed at x''."""
+    """(N,) bool: 1 where the supervised term is computed at x''."""
     kept: Tensor
     """(B,) bool: 1 where DICAR counts the sample."""
 
+    def supervised_adversarial(self) -> Tensor:
+        """The supervised term's images at x', (N, C, H, W)."""
+        return self.adversarial[: len(self.labels)]
+
     def supervised_images(self) -> Tensor:
-        """Images at x'' where it is taken, else at x'."""
-        return self.reduced.where(self.takes_reduced[:, None, None, None], self.adversarial)
+        """Images at x'' where it is taken, else at x', (N, C, H, W)."""
+        mask = self.takes_reduced[:, None, None, None]
+        return self.reduced.where(mask, self.supervised_adversarial())
 
 
 class RobustAlignment(Method):
-    """What RAAT and RAAT++ share: perturbing, partitioning, and the DICAR term."""
+    """What RAAT, RAAT++ and RAAT# share: perturbing, partitioning, and the DICAR term."""
 
     settings: RobustAlignmentSettings
     views = 2
 
+    @property
+    def supervised_views(self) -> int:
+        """On how many of the views the supervised term is computed."""
+        return 2
+
+    @abstractmethod
+    def decide(self, step: Step, images: Tensor) -> Tensor:
+        """Logits (N, K), without gradient, by whose argmax samples are told apart."""
+
     def perturb(self, step: Step, start: Start) -> Perturbed:
         """Attack both views, and decide about every sample; nothing is forwarded in training."""
         images, labels = step.stacked_views()
-        adversarial = step.attack(images, labels, start=start)
-        reduced = self._reduce(step, start, adversarial)
-        clean_correct = self._is_correct(step, images) if self._asks_clean_views else None
+        labels = labels[: self.supervised_views * len(step.labels)]
+        adversarial = self.attack(step, start, self.views)
+        reduced = self._reduce(step, start, adversarial[: len(labels)])
+        correct = self.judge(step, adversarial[: len(labels)], reduced)
         return Perturbed(
             clean=images,
             labels=labels,
             adversarial=adversarial,
             reduced=reduced,
-            takes_reduced=self._takes_reduced(step, adversarial, reduced, clean_correct),
-            kept=self.kept(step, clean_correct),
+            takes_reduced=self._takes_reduced(correct, labels),
+            kept=self.kept(step, correct.clean),
         )
 
-    @property
-    def _asks_clean_views(self) -> bool:
-        settings = self.settings
-        boundary = settings.reduce_boundary and settings.reduced_for == "boundary"
-        return boundary or (settings.dicar and settings.dicar_keeps == "both-views")
+    def attack(
+        self, step: Step, start: Start, views: int, radius: float = 1.0, name: str = "attack"
+    ) -> Tensor:
+        """The first `views` views, attacked in `radius` times the ball, (views * B, C, H, W)."""
+        images, labels = step.stacked_views()
+        count = views * len(step.labels)
+        return step.attack(images[:count], labels[:count], start=start, radius=radius, name=name)
 
     def _reduce(self, step: Step, start: Start, adversarial: Tensor) -> Tensor:
-        """Images at x'', (2B, C, H, W)."""
-        images, labels = step.stacked_views()
+        """The supervised term's images at x'' from those at x', (N, C, H, W)."""
         eta = self.settings.eta
         if not self.settings.reduce_boundary:
             return adversarial
         if self.settings.reduced_sample == "attack":
-            return step.attack(images, labels, start=start, radius=eta, name="reduced")
+            return self.attack(step, start, self.supervised_views, radius=eta, name="reduced")
+        images = step.stacked_views()[0][: len(adversarial)]
         return images + eta * (adversarial - images)
 
-    def _is_correct(self, step: Step, images: Tensor) -> Tensor:
-        """(2B,) bool: 1[h(images) = y], without gradient."""
-        _, labels = step.stacked_views()
-        return step.logits(images, self.settings.partition_mode).argmax(1) == labels
+    @property
+    def asks_boundary(self) -> bool:
+        """Whether the supervised term's indicator asks for x and x', beside x''."""
+        return self.settings.reduce_boundary and self.settings.reduced_for == "boundary"
 
-    def _takes_reduced(
-        self, step: Step, adversarial: Tensor, reduced: Tensor, clean_correct: Tensor | None
-    ) -> Tensor:
-        if not self.settings.reduce_boundary:
-            return step.labels.repeat(2) < 0
-        wrong = ~self._is_correct(step, reduced)
-        if self.settings.reduced_for == "wrong":
-            return wrong
-        assert clean_correct is not None
-        return wrong & clean_correct & ~self._is_correct(step, adversarial)
+    @property
+    def asks_both_views(self) -> bool:
+        """Whether DICAR's indicator asks for the clean views."""
+        return self.settings.dicar and self.settings.dicar_keeps == "both-views"
+
+    def judge(self, step: Step, adversarial: Tensor, reduced: Tensor) -> Correct:
+        """What the indicators ask; the order matters where BatchNorm's statistics see it."""
+        images, _ = step.stacked_views()
+        asks_clean = self.asks_boundary or self.asks_both_views
+        return Correct(
+            clean=self.is_correct(step, images) if asks_clean else None,
+            reduced=self.is_correct(step, reduced) if self.settings.reduce_boundary else None,
+            adversarial=self.is_correct(step, adversarial) if self.asks_boundary else None,
+        )
+
+    def is_correct(self, step: Step, images: Tensor, first: int = 0) -> Tensor:
+        """(N,) bool: 1[h(images) = y] with the labels of the stacked views from `first` on."""
+        _, labels = step.stacked_views()
+        return self.decide(step, images).argmax(1) == labels[first : first + len(images)]
+
+    def _takes_reduced(self, correct: Correct, labels: Tensor) -> Tensor:
+        if correct.reduced is None:
+            return labels < 0
+        if correct.adversarial is None:
+            return ~correct.reduced
+        assert correct.clean is not None
+        return ~correct.reduced & correct.clean[: len(labels)] & ~correct.adversarial
 
     def kept(self, step: Step, clean_correct: Tensor | None = None) -> Tensor:
         """(B,) bool: DICAR's indicator under the model as it is now."""
         if not self.settings.dicar:
             return step.labels < 0
         if self.settings.dicar_keeps == "natural":
-            logits = step.logits(step.natural, self.settings.partition_mode)
-            return logits.argmax(1) == step.labels
+            return self.is_correct(step, step.natural)
         if clean_correct is None:
-            clean_correct = self._is_correct(step, step.stacked_views()[0])
+            clean_correct = self.is_correct(step, step.stacked_views()[0])
         first, second = clean_correct.chunk(2)
         return first & second
 
@@ -199,12 +253,16 @@ class RobustAlignment(Method):
                 return mixed.new_zeros(())
         mixed_logits = step.forward(mixed)
         if clean_logits is None:
-            clean_logits = step.forward(perturbed.clean, clean_mode)
+            clean_logits = self.forward_clean(step, perturbed.clean, clean_mode)
         target = self._interpolate(clean_logits, beta)
         prediction = (mixed_logits / self.settings.temperature).log_softmax(1)
         if only_kept:
             return jensen_shannon(prediction, target[kept], self.settings.numerics).mean()
         return (jensen_shannon(prediction, target, self.settings.numerics) * kept).mean()
+
+    def forward_clean(self, step: Step, images: Tensor, mode: BatchNormMode) -> Tensor:
+        """Logits (2B, K) of both clean views for DICAR's right side, with gradients."""
+        return step.forward(images, mode)
 
     def _beta(self, step: Step) -> Tensor:
         """Beta per sample (B,) or for all (1,)."""
@@ -223,8 +281,18 @@ class RobustAlignment(Method):
         return (weight.log() + first).logaddexp((1 - weight).log() + second)
 
 
+class OnlinePartition(RobustAlignment):
+    """The trained model as it is decides about samples."""
+
+    settings: OnlinePartitionSettings
+
+    def decide(self, step: Step, images: Tensor) -> Tensor:
+        """See `RobustAlignment.decide`."""
+        return step.logits(images, self.settings.partition_mode)
+
+
 @register
-class Raat(RobustAlignment):
+class Raat(OnlinePartition):
     """CE on x' or x'' + lambda DICAR."""
 
     Settings = RaatSettings

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 from raat_core.losses import boosted_cross_entropy
 from raat_core.methods.base import Start, Step, departure, register
 from raat_core.methods.mart import weighted_kl
-from raat_core.methods.raat import Perturbed, RobustAlignment, RobustAlignmentSettings
+from raat_core.methods.raat import OnlinePartition, OnlinePartitionSettings, Perturbed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class RaatPlusPlusSettings(RobustAlignmentSettings):
+class RaatPlusPlusSettings(OnlinePartitionSettings):
     """Settings of RAAT++."""
 
     name: Literal["raat++"] = "raat++"
@@ -33,7 +33,7 @@ class RaatPlusPlusSettings(RobustAlignmentSettings):
 
 
 @register
-class RaatPlusPlus(RobustAlignment):
+class RaatPlusPlus(OnlinePartition):
     """BCE on x' or x'' + lambda (DICAR + KL(p(x) || p(x')) (1 - p_y(x)))."""
 
     Settings = RaatPlusPlusSettings

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from raat_core.attacks.pgd import Pgd
 from raat_core.cell_folder import CellFolder
@@ -192,19 +193,32 @@ class Training:
             "learning_rate": self.cell.recipe.learning_rate_at(progress.epoch),
             "loss": sum(means),
             **{f"loss_{name}": mean for name, mean in zip(progress.term_names, means, strict=True)},
-            "clean_accuracy": None,
-            "robust_accuracy": None,
         }
-        if epoch % selection.every == 0 or epoch == epochs:
-            row["clean_accuracy"], row["robust_accuracy"] = self._accuracies()
-            robust = row["robust_accuracy"]
-            if progress.best is None or robust > progress.best.accuracy:
-                progress.best = Best(epoch, robust, snapshot(self.trainee.model))
+        due = epoch % selection.every == 0 or epoch == epochs
+        row.update(self._accuracy_columns(due))
+        robust = row["robust_accuracy"]
+        if robust is not None and (progress.best is None or robust > progress.best.accuracy):
+            progress.best = Best(epoch, robust, snapshot(self.trainee.reported))
         return row
 
-    def _accuracies(self) -> tuple[float, float]:
-        """Clean and PGD accuracy on the selection split, in percent."""
-        model, split, cell = self.trainee.model, self.selection_split, self.cell
+    def _accuracy_columns(self, due: bool) -> Row:
+        """Accuracies of all models that the method names, None if they are not `due`."""
+        columns: Row = {}
+        measured: dict[nn.Module, tuple[float, float]] = {}
+        for name, model in self.trainee.evaluated.items():
+            if due and model not in measured:
+                measured[model] = self._accuracies(model)
+            prefix = f"{name}_" if columns else ""
+            clean, robust = measured.get(model, (None, None))
+            columns.update({f"{prefix}clean_accuracy": clean, f"{prefix}robust_accuracy": robust})
+        return columns
+
+    def _accuracies(self, model: nn.Module) -> tuple[float, float]:
+        """Clean and PGD accuracy on the selection split, in percent.
+
+        The attack starts from the same noise whatever else is evaluated.
+        """
+        split, cell = self.selection_split, self.cell
         threat = cell.threat_model
         pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), cell.selection.steps)
         attack = pgd_batches(model, pgd, cell.seed, "selection", self.progress.epoch)

@@ -21,7 +21,7 @@ def write_results(
     """Write a finished cell's files; the manifest, which says that they are whole, is the last."""
     best = progress.best
     assert best is not None, "the last epoch is always evaluated"
-    last = snapshot(trainee.model)
+    last = snapshot(trainee.reported)
     checksums = {
         "best": _write_weights(folder, "best", cell, best.weights, best.epoch),
         "last": _write_weights(folder, "last", cell, last, cell.recipe.epochs),

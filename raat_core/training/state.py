@@ -80,6 +80,16 @@ class Trainee:
     optimizer: Sgd
     method: Method
 
+    @property
+    def evaluated(self) -> dict[str, nn.Module]:
+        """See `Method.evaluated`."""
+        return self.method.evaluated(self.model)
+
+    @property
+    def reported(self) -> nn.Module:
+        """The model whose weights are the training's result."""
+        return next(iter(self.evaluated.values()))
+
 
 class ResumeStore:
     """The folder `resume` of a cell: the state now and the one before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from raat_core.attacks.pgd import Pgd
 from raat_core.data.augment import augment
 from raat_core.data.dataset import Split
-from raat_core.methods.base import AttackObjective, BatchNormMode, Start
-from raat_core.models.build import in_mode
+from raat_core.methods.base import AttackObjective, BatchNormMode, LogitsMode, Start
+from raat_core.models.build import in_mode, statistics_at_rest
 from raat_core.randomness import generator, numpy_generator
 from raat_core.spec import Cell
 
@@ -46,6 +47,11 @@ class TrainingStep:
         )
         return cls(cell, model, epoch, number, augmented, natural, labels, indices)
 
+    @property
+    def attack_batchnorm(self) -> BatchNormMode:
+        """See `Step.attack_batchnorm`."""
+        return self.cell.recipe.attack_batchnorm
+
     def stacked_views(self) -> tuple[Tensor, Tensor]:
         """See `Step.stacked_views`."""
         return torch.cat(self.views), self.labels.repeat(len(self.views))
@@ -56,10 +62,18 @@ class TrainingStep:
             logits: Tensor = self.model(images)
         return logits
 
-    def logits(self, images: Tensor, batchnorm: BatchNormMode = "eval") -> Tensor:
+    def logits(
+        self, images: Tensor, batchnorm: LogitsMode = "eval", model: nn.Module | None = None
+    ) -> Tensor:
         """See `Step.logits`."""
-        with torch.no_grad():
-            return self.forward(images, batchnorm)
+        chosen = self.model if model is None else model
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(in_mode(chosen, training=batchnorm != "eval"))
+            if batchnorm == "batch":
+                stack.enter_context(statistics_at_rest(chosen))
+            logits: Tensor = chosen(images)
+        return logits
 
     def attack(
         self,
@@ -82,7 +96,7 @@ class TrainingStep:
             start=start,
         )
         draws = generator(images.device, self.cell.seed, name, self.epoch, self.number)
-        with in_mode(self.model, training=self.cell.recipe.attack_batchnorm == "train"):
+        with in_mode(self.model, training=self.attack_batchnorm == "train"):
             return pgd.run(self.model, images, labels, draws)
 
     def beta(self, concentration: float, size: int, *, name: str = "beta") -> Tensor:

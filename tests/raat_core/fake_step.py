@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from raat_core.methods.base import AttackObjective, BatchNormMode, Start
+from raat_core.methods.base import AttackObjective, BatchNormMode, LogitsMode, Start
+from raat_core.models.build import statistics_at_rest
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,10 @@ class Forward:
     """One forward through the model."""
 
     images: Tensor
-    mode: BatchNormMode
+    mode: LogitsMode
     with_gradient: bool
+    averaged: bool = False
+    """Whether it was the averaged model's."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class FakeStep:
     """Implements `raat_core.methods.Step` with given adversarial images and given draws of beta.
 
     `adversarial` maps an attack's radius to its result on the stacked views, (V*B, C, H, W);
-    `draws` holds one beta per sample, (B,).
+    `draws` holds one beta per sample, (B,). `average` is what a method that averages weights has
+    made of them so far.
     """
 
     model: nn.Module
@@ -46,6 +51,8 @@ class FakeStep:
     draws: Tensor
     epoch: int = 0
     number: int = 0
+    average: nn.Module | None = None
+    attack_batchnorm: BatchNormMode = "eval"
     indices: Tensor = field(init=False)
     forwards: list[Forward] = field(default_factory=list)
     attacks: list[Attack] = field(default_factory=list)
@@ -64,9 +71,15 @@ class FakeStep:
         logits: Tensor = self.model(images)
         return logits
 
-    def logits(self, images: Tensor, batchnorm: BatchNormMode = "eval") -> Tensor:
-        with torch.no_grad():
-            return self.forward(images, batchnorm)
+    def logits(
+        self, images: Tensor, batchnorm: LogitsMode = "eval", model: nn.Module | None = None
+    ) -> Tensor:
+        chosen = self.model if model is None else model
+        self.forwards.append(Forward(images, batchnorm, False, chosen is not self.model))
+        chosen.train(batchnorm != "eval")
+        with torch.no_grad(), statistics_at_rest(chosen) if batchnorm == "batch" else nullcontext():
+            logits: Tensor = chosen(images)
+        return logits
 
     def attack(
         self,
@@ -78,12 +91,15 @@ class FakeStep:
         radius: float = 1.0,
         name: str = "attack",
     ) -> Tensor:
-        expected_images, expected_labels = self.stacked_views()
-        assert torch.equal(images, expected_images), "only the stacked views can be attacked"
-        assert torch.equal(labels, expected_labels)
         assert name not in [attack.name for attack in self.attacks], "same noise for two attacks"
         self.attacks.append(Attack(objective, start, radius, name))
-        return self.adversarial[radius]
+        stacked, known = self.stacked_views()
+        for first in range(0, len(stacked), len(self.labels)):
+            rows = slice(first, first + len(images))
+            if torch.equal(images, stacked[rows]):
+                assert torch.equal(labels, known[rows])
+                return self.adversarial[radius][rows]
+        raise AssertionError("only views can be attacked, or all of them stacked")
 
     def beta(self, concentration: float, size: int, *, name: str = "beta") -> Tensor:
         self.betas.append((concentration, size))

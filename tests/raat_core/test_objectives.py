@@ -6,9 +6,11 @@ Last the loss functions on their own.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -21,8 +23,9 @@ from torch import Tensor, nn
 from transcription import Terms, attacked, is_kept, prediction, reduced, view_samples
 
 from raat_core import losses
-from raat_core.methods import MethodSettings, method_class, method_names
-from raat_core.methods.base import resolve_settings
+from raat_core.methods import Method, MethodSettings, method_class, method_names
+from raat_core.methods.averaging import Averaging
+from raat_core.methods.base import BatchNormMode, resolve_settings
 
 CLASSES = 4
 IMAGE_SHAPE = (1, 3, 3)
@@ -30,7 +33,10 @@ ETA = 0.3
 THRESHOLD = 0.4
 LAMBDA = 1.7
 VARIANTS = ("paper", "released")
-TWO_VIEWS = ("cons-at", "raat", "raat++")
+TWO_VIEWS = ("cons-at", "raat", "raat++", "raat#")
+ALIGNMENT = ("raat", "raat++", "raat#")
+AVERAGING = ("wa", "rebat", "raat#")
+AVERAGE_FROM = 105
 
 # -------------------------------------------------------------------------- batches and models
 
@@ -138,12 +144,23 @@ POOL = random_step(BATCH.model, seed=0, samples=200)
 
 
 def fresh(step: FakeStep) -> FakeStep:
-    return step.take(torch.arange(len(step.labels)))
+    return step.take(torch.arange(len(step.labels)), views=len(step.views))
 
 
 def step_for(name: str) -> FakeStep:
     """The batch with every kind of sample, with as many views as a method wants."""
     return BATCH.take(torch.arange(len(BATCH.labels)), views=views_of(name))
+
+
+def averaging(step: FakeStep, epoch: int = AVERAGE_FROM) -> FakeStep:
+    """The step once averaging has started: its model is the average now, another one is trained."""
+    return replace(fresh(step), model=smooth_model(10_000), average=step.model, epoch=epoch)
+
+
+def telling_step_for(name: str) -> FakeStep:
+    """`step_for`, at an epoch where all of the objective counts."""
+    step = step_for(name)
+    return averaging(step) if name in AVERAGING else step
 
 
 def views_of(name: str) -> int:
@@ -161,7 +178,16 @@ def resolve(config: dict[str, object]) -> MethodSettings:
 
 
 def objective(step: FakeStep, config: dict[str, object]) -> Terms:
-    return method_class(str(config["name"]))(resolve(config)).loss(step)
+    return method_for(step, config).loss(step)
+
+
+def method_for(step: FakeStep, config: dict[str, object]) -> Method:
+    """The method, resumed with the step's average."""
+    method = method_class(str(config["name"]))(resolve(config))
+    if step.average is not None:
+        state = step.average.state_dict()
+        method.load_state({name: tensor.clone() for name, tensor in state.items()})
+    return method
 
 
 def sum_of(terms: Terms) -> Tensor:
@@ -202,12 +228,14 @@ def single_departures() -> Iterator[dict[str, object]]:
 def other_settings() -> Iterator[dict[str, object]]:
     """Ablations and settings in which paper and released code do not depart from each other."""
     for variant in VARIANTS:
-        for name in ("raat", "raat++"):
+        for name in ALIGNMENT:
             for dicar_on, reduce in ((False, True), (True, False), (False, False)):
                 yield {
                     "name": name, "variant": variant, "dicar": dicar_on, "reduce_boundary": reduce
                 }  # fmt: skip
+        for name in ("raat", "raat++"):
             yield {"name": name, "variant": variant, "partition_mode": "train"}
+        yield {"name": "raat#", "variant": variant, "kl_lambda": 0.7}
         yield {"name": "raat", "variant": variant, "clean_forward": "eval"}
     for boundary in ("full", "threshold", "zero"):
         for non_boundary in ("full", "threshold", "zero"):
@@ -254,13 +282,53 @@ def test_other_settings(config: dict[str, object]) -> None:
     assert_equals_transcription(step_for(str(config["name"])), config)
 
 
+@pytest.mark.parametrize("epoch", [AVERAGE_FROM, AVERAGE_FROM + 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", AVERAGING)
+def test_objective_while_averaging(name: str, variant: str, epoch: int) -> None:
+    step = averaging(step_for(name), epoch)
+    assert_equals_transcription(step, {"name": name, "variant": variant})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [c for c in (*single_departures(), *other_settings()) if c["name"] in AVERAGING],
+    ids=readable,
+)
+def test_single_settings_while_averaging(config: dict[str, object]) -> None:
+    assert_equals_transcription(averaging(step_for(str(config["name"]))), config)
+
+
+def test_before_averaging_the_model_decides_and_teaches_nothing() -> None:
+    pairs = [("wa", "pgd-at"), ("rebat", "pgd-at"), ("raat#", "raat")]
+    for name, plain in pairs:
+        ours, theirs = (objective(step_for(n), {"name": n}) for n in (name, plain))
+        assert {key: term.item() for key, term in ours.items() if term.item() != 0} == {
+            key: term.item() for key, term in theirs.items()
+        }
+        assert sum_of(objective(averaging(step_for(name)), {"name": name})).item() != pytest.approx(
+            sum_of(theirs).item()
+        )
+
+
+def test_rebat_regularises_towards_the_average() -> None:
+    step = averaging(step_for("rebat"))
+    assert objective(step, {"name": "rebat"})["kl"].item() > 1e-3
+    alike = replace(fresh(step), average=copy.deepcopy(step.model))
+    assert objective(alike, {"name": "rebat"})["kl"].item() == pytest.approx(0, abs=1e-12)
+
+
 def is_seen_in_the_loss(config: dict[str, object]) -> bool:
-    """Some departures change attacks and forwards alone, JS's floor less than 1e-8 of the loss."""
+    """Some departures change attacks and forwards alone, JS's floor less than 1e-8 of the loss.
+
+    The evaluation of the trained model changes nothing of the training.
+    """
     key = list(config)[-1]
-    floor_alone = key == "numerics" and config["name"] in ("cons-at", "raat")
-    return not (floor_alone or key in ("attack_start", "repeat_forwards"))
+    floor_alone = key == "numerics" and config["name"] in ("cons-at", "raat", "raat#")
+    return not (floor_alone or key in UNSEEN)
 
 
+UNSEEN = ("attack_start", "repeat_forwards", "average_mode", "separate_views", "evaluate_online")
 SEEN = [config for config in single_departures() if is_seen_in_the_loss(config)]
 
 
@@ -268,15 +336,16 @@ SEEN = [config for config in single_departures() if is_seen_in_the_loss(config)]
 def test_departure_changes_the_loss(config: dict[str, object]) -> None:
     """Else the comparisons with the transcription would not see it."""
     name, variant = str(config["name"]), config["variant"]
-    departing = sum_of(objective(step_for(name), config))
-    plain = sum_of(objective(step_for(name), {"name": name, "variant": variant}))
+    step_of = step_for if "dicar_from" in config else telling_step_for
+    departing = sum_of(objective(step_of(name), config))
+    plain = sum_of(objective(step_of(name), {"name": name, "variant": variant}))
     assert abs(departing.item() - plain.item()) > 1e-6
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", ["raat", "raat++"])
-@pytest.mark.parametrize("kept", [0, 1])
-def test_hardly_any_kept_sample(name: str, variant: str, kept: int) -> None:
+@pytest.mark.parametrize("name", ALIGNMENT)
+@pytest.mark.parametrize("kept", [0, 1, 8])
+def test_hardly_any_kept_sample_or_all(name: str, variant: str, kept: int) -> None:
     indicator = "natural" if variant == "paper" else "both-views"
     flags = [is_kept(POOL, i, indicator) for i in range(len(POOL.labels))]
     positions = [i for i, flag in enumerate(flags) if flag][:kept]
@@ -284,6 +353,8 @@ def test_hardly_any_kept_sample(name: str, variant: str, kept: int) -> None:
     step = POOL.take(torch.tensor(positions))
     some_view_right = any(right for right, _, _ in kinds_of_views(step, "attack"))
     assert some_view_right, "not all of them are misclassified"
+    if name in AVERAGING:
+        step = averaging(step)
     assert_equals_transcription(step, {"name": name, "variant": variant})
 
 
@@ -296,14 +367,16 @@ def test_all_misclassified(name: str, variant: str) -> None:
         if all(prediction(POOL.model, image[i]) != y for image in (*POOL.views, POOL.natural))
     ]
     step = POOL.take(torch.tensor(positions[:8]), views=views_of(name))
+    if name in AVERAGING:
+        step = averaging(step)
     assert_equals_transcription(step, {"name": name, "variant": variant})
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", ["raat", "raat++"])
+@pytest.mark.parametrize("name", ALIGNMENT)
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_beta_at_its_ends(name: str, variant: str, beta: float) -> None:
-    step = step_for(name)
+    step = telling_step_for(name)
     step.draws = torch.full_like(step.draws, beta)
     assert_equals_transcription(step, {"name": name, "variant": variant})
 
@@ -323,6 +396,8 @@ SHARED_DEPARTURES = {
     "numerics": ("exact", "released"),
 }
 GAUSSIAN = {"attack_start": ("uniform", "gaussian")}
+SHARED_BY_AVERAGES = {"evaluate_online": (False, True), "repeat_forwards": (False, True)}
+ASKED_AVERAGE = {**SHARED_BY_AVERAGES, "average_mode": ("eval", "train-until-evaluated")}
 DEPARTURES: dict[str, dict[str, tuple[object, object]]] = {
     "pgd-at": {},
     "trades": {**GAUSSIAN, "repeat_forwards": (False, True)},
@@ -336,6 +411,15 @@ DEPARTURES: dict[str, dict[str, tuple[object, object]]] = {
         "repeat_forwards": (False, True),
     },
     "boundary-study": {},
+    "wa": {**SHARED_BY_AVERAGES},
+    "rebat": {**ASKED_AVERAGE},
+    "raat#": {
+        **SHARED_DEPARTURES,
+        **ASKED_AVERAGE,
+        "supervised_views": ("both", "first"),
+        "dicar_from": ("start", "averaging"),
+        "separate_views": (False, True),
+    },
 }
 
 
@@ -348,7 +432,15 @@ def test_departures_of_the_variants(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "weight"),
-    [("trades", 6.0), ("mart", 6.0), ("cons-at", 1.0), ("raat", 1.0), ("raat++", 1.0)],
+    [
+        ("trades", 6.0),
+        ("mart", 6.0),
+        ("cons-at", 1.0),
+        ("raat", 1.0),
+        ("raat++", 1.0),
+        ("rebat", 1.0),
+        ("raat#", 1.0),
+    ],
 )
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_default_weights(name: str, weight: float, variant: str) -> None:
@@ -356,6 +448,10 @@ def test_default_weights(name: str, weight: float, variant: str) -> None:
     assert chosen.lam == weight
     if name.startswith("raat"):
         assert (chosen.eta, chosen.gamma) == (0.1, 0.75)
+    if name in AVERAGING:
+        assert (chosen.decay, chosen.average_from) == (0.999, AVERAGE_FROM)
+    if name == "raat#":
+        assert chosen.kl_lambda == 0
 
 
 def full(start: str = "uniform", objective: str = "cross-entropy") -> tuple[str, str, float]:
@@ -371,6 +467,9 @@ def full(start: str = "uniform", objective: str = "cross-entropy") -> tuple[str,
         ("cons-at", [full()], [full()]),
         ("raat", [full(), ("cross-entropy", "uniform", ETA)], [full()]),
         ("raat++", [full(), ("cross-entropy", "uniform", ETA)], [full("gaussian")]),
+        ("wa", [full()], [full()]),
+        ("rebat", [full()], [full()]),
+        ("raat#", [full(), ("cross-entropy", "uniform", ETA)], [full(), full()]),
     ],
 )
 def test_attacks(name: str, paper: list[object], released: list[object]) -> None:
@@ -397,7 +496,7 @@ def test_boundary_study_attacks_no_more_than_it_needs(
     assert [forward.mode for forward in step.forwards] == ["eval", "eval", "train"]
 
 
-@pytest.mark.parametrize("name", ["raat", "raat++"])
+@pytest.mark.parametrize("name", ALIGNMENT)
 def test_draws_of_beta(name: str) -> None:
     for variant, size in (("paper", len(BATCH.labels)), ("released", 1)):
         step = step_for(name)
@@ -413,7 +512,9 @@ def story(step: FakeStep, names: dict[str, Tensor]) -> list[str]:
     lines = []
     for forward in step.forwards:
         known = (name for name, images in names.items() if torch.equal(images, forward.images))
-        lines.append(f"{forward.mode} {next(known, f'{len(forward.images)} unknown images')}")
+        whose = "average, " if forward.averaged else ""
+        images = next(known, f"{len(forward.images)} unknown images")
+        lines.append(f"{whose}{forward.mode} {images}")
     return lines
 
 
@@ -604,6 +705,122 @@ def test_partition_needs_no_gradient(name: str, variant: str) -> None:
     step = step_for(name)
     objective(step, {"name": name, "variant": variant})
     assert all(forward.with_gradient == (forward.mode == "train") for forward in step.forwards)
+
+
+# ------------------------------------------------------ which forwards the averaged model makes
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A step of RAAT#'s released code, replayed on copies of the model and of its average."""
+
+    lines: list[str]
+    names: dict[str, Tensor]
+    model: nn.Module
+    average: nn.Module
+
+
+def in_batch_mode(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """(B,) bool: correct by the batch's statistics, which the model's own do not see."""
+    with torch.no_grad():
+        logits: Tensor = copy.deepcopy(model).train()(images)
+    return logits.argmax(1) == labels
+
+
+def released_raat_sharp(step: FakeStep, mode: str) -> Expected:
+    """`mode`: of the forwards that decide; `batch` before there is an average."""
+    model, labels = copy.deepcopy(step.model), step.labels
+    average = model if step.average is None else copy.deepcopy(step.average)
+    first, second = step.views
+    first_attacked, second_attacked = step.adversarial[1.0].chunk(2)
+    scaled = first + ETA * (first_attacked - first)
+    right = []
+    for images in (first, first_attacked, scaled, second):
+        if mode == "eval":
+            with torch.no_grad():
+                right.append(average.eval()(images).argmax(1) == labels)
+        else:
+            right.append(in_batch_mode(average, images, labels))
+        if mode == "train":
+            replay(average, images)
+    boundary = right[0] & ~right[1] & ~right[2]
+    supervised = torch.where(boundary[:, None, None, None], scaled, first_attacked)
+    beta = max(step.draws[0].item(), 1 - step.draws[0].item())
+    mixed = (beta * first_attacked + (1 - beta) * second_attacked)[right[0] & right[3]]
+    assert len(mixed) > 0
+    assert boundary.any()
+    trained = {
+        "x'1": first_attacked, "x'2": second_attacked, "supervised": supervised,
+        "interpolations": mixed, "x1": first, "x2": second,
+    }  # fmt: skip
+    order = ["x'1", "x'2", "supervised", "interpolations", "x1", "x2", "x'1", "x1"]
+    for name in order:
+        replay(model, trained[name])
+    who = "" if step.average is None else "average, "
+    asked = [f"{who}{mode} {name}" for name in ("x1", "x'1", "x''1", "x2")]
+    lines = [f"train {name}" for name in order]
+    return Expected([*lines[:2], *asked, *lines[2:]], {**trained, "x''1": scaled}, model, average)
+
+
+def averaged_batchnorm_step(epoch: int) -> Iterator[FakeStep]:
+    for seed in range(2000):
+        step = batchnorm_step(seed)
+        average = None if epoch < AVERAGE_FROM else batchnorm_model(seed + 1)
+        yield replace(step, average=average, epoch=epoch, attack_batchnorm="train")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "mode"),
+    [
+        (0, "batch"),
+        (AVERAGE_FROM - 1, "batch"),
+        (AVERAGE_FROM, "train"),
+        (AVERAGE_FROM + 1, "eval"),
+    ],
+)
+def test_forwards_of_released_raat_sharp(epoch: int, mode: str) -> None:
+    """In their order, with the statistics that they leave, up to the average's own update."""
+    for step in averaged_batchnorm_step(epoch):
+        with contextlib.suppress(AssertionError):  # No boundary sample, or none is kept.
+            expected = released_raat_sharp(step, mode)
+            break
+    step.model = copy.deepcopy(step.model)
+    method = method_for(step, {"name": "raat#", "variant": "released"})
+    assert isinstance(method, Averaging)
+    method.loss(step)
+    if mode == "train":
+        assert_same_statistics(method.average_of(step.model), expected.average)
+    method.after_step(step)
+    assert story(step, expected.names) == expected.lines
+    assert_same_statistics(step.model, expected.model)
+
+
+@pytest.mark.parametrize("epoch", [0, AVERAGE_FROM])
+def test_forwards_of_paper_raat_sharp_move_no_statistics_to_decide(epoch: int) -> None:
+    step = next(averaged_batchnorm_step(epoch))
+    method = method_for(step, {"name": "raat#"})
+    method.loss(step)
+    method.after_step(step)
+    assert {f.mode for f in step.forwards if f.averaged or not f.with_gradient} == {"eval"}
+    assert [f.mode for f in step.forwards if f.with_gradient] == ["train"] * 3
+    assert any(f.averaged for f in step.forwards) == (epoch == AVERAGE_FROM)
+
+
+@pytest.mark.parametrize("attack_batchnorm", ["eval", "train"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_forwards_of_rebat(variant: str, attack_batchnorm: BatchNormMode) -> None:
+    step = averaging(step_for("rebat"))
+    step.attack_batchnorm = attack_batchnorm
+    method = method_for(step, {"name": "rebat", "variant": variant})
+    method.loss(step)
+    method.after_step(step)
+    repeats = variant == "released"
+    assert story(step, images_of(step)) == [
+        *["train x'"] * (repeats and attack_batchnorm == "train"),
+        "train x'",
+        f"average, {'train' if repeats else 'eval'} x'",
+        *["train x"] * repeats,
+    ]
 
 
 # -------------------------------------------------------------------------- the loss functions

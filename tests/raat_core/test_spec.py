@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from conftest import SMALL_CELL, small_cell
+from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
 from raat_core.errors import UserError
 from raat_core.methods.base import BUILT_IN_METHODS, method_class
@@ -28,7 +28,7 @@ from raat_core.validation import format_fraction, parse
 
 def test_a_cell_survives_json() -> None:
     for method in BUILT_IN_METHODS:
-        cell = small_cell(method={"name": method})
+        cell = small_cell(method=short_method(method))
         assert parse(Cell, json.loads(json.dumps(cell.to_json())), "test") == cell
 
 
@@ -68,7 +68,7 @@ def test_digests_of_record() -> None:
 
     If results really change, raise a method's version or NUMERICS_VERSION and renew the digests.
     """
-    found = {name: small_cell(method=name).digest for name in BUILT_IN_METHODS}
+    found = {name: small_cell(method=short_method(name)).digest for name in BUILT_IN_METHODS}
     path = Path(__file__).parent / "digests.json"
     assert found == json.loads(path.read_text())
 
@@ -126,6 +126,12 @@ def test_the_learning_rate_decays_after_the_named_epochs() -> None:
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
+def test_a_decay_factor_may_be_a_fraction() -> None:
+    recipes = [Recipe.model_validate({"decay_factor": factor}) for factor in ("2/3", 2 / 3)]
+    assert recipes[0] == recipes[1]
+    assert recipes[0].model_dump(mode="json")["decay_factor"] == 2 / 3
+
+
 BAD_CELLS: list[tuple[dict[str, Any], list[str]]] = [
     ({"method": "rat"}, ["method = 'rat'", "did you mean 'raat'?"]),
     ({"method": {"name": "raat", "etaa": 0.1}}, ["unknown key 'etaa'", "did you mean 'eta'?"]),
@@ -167,6 +173,11 @@ BAD_CELLS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"recipe": [1]}, ["recipe", "must be a mapping"]),
     ({"method": {"name": "trades", "lam": 2}}, ["unknown key 'lam'", "lambda"]),
+    ({"recipe": {"decay_factor": "2/0"}}, ["decay_factor = '2/0'", "a fraction such as 2/3"]),
+    ({"recipe": {"decay_factor": "3/2"}}, ["decay_factor = 1.5", "less than or equal to 1"]),
+    ({"method": "wa"}, ["method.average_from = 105", "below recipe.epochs = 2"]),
+    ({"method": {"name": "raat#", "average_from": 2}}, ["method.average_from = 2", "below"]),
+    ({"method": {"name": "raat#", "partition_mode": "train"}}, ["unknown key 'partition_mode'"]),
     ({"selection": {"split": "train"}}, ["split = 'train'", "'test' or 'validation'"]),
 ]
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import SMALL_CELL, small_cell
+from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
 from raat_core.cell_folder import CellFolder
 from raat_core.data.dataset import DataSet, hold_out
@@ -27,7 +27,12 @@ from raat_core.spec import Cell, Checkpoint
 from raat_core.storage import exclusive
 from raat_core.training.loop import Reporter, Training
 
-METHODS = [*BUILT_IN_METHODS, {"name": "raat", "variant": "released"}]
+METHODS = [
+    *(short_method(name) for name in BUILT_IN_METHODS),
+    short_method("raat", variant="released"),
+    # Two models to evaluate have more chances to stop than `every`, and no evaluation would end.
+    *(short_method(name, variant="released", evaluate_online=False) for name in ("rebat", "raat#")),
+]
 
 
 def train(cell: Cell, folder: Path, data: DataSet, **options: Any) -> CellFolder:
@@ -84,7 +89,7 @@ def run_with_stops(cell: Cell, folder: Path, data: DataSet, every: int) -> tuple
         return CellFolder(folder), sessions
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: "-".join(map(str, method.values())))
 def test_an_interrupted_training_ends_as_one_that_ran_through(
     method: Any, tmp_path: Path, small_data: DataSet
 ) -> None:

@@ -38,6 +38,11 @@ def probabilities(model: nn.Module, image: Tensor, temperature: float = 1.0) -> 
     return softmax([logit / temperature for logit in model(image[None])[0]])
 
 
+def deciding(step: FakeStep) -> nn.Module:
+    """By whose predictions samples are told apart: the average's, once there is one."""
+    return step.model if step.average is None else step.average
+
+
 def prediction(model: nn.Module, image: Tensor) -> int:
     with torch.no_grad():
         logits: list[float] = model(image[None])[0].tolist()
@@ -101,12 +106,12 @@ def is_kept(step: FakeStep, i: int, indicator: str) -> bool:
     """1[h(x) = y], of the natural sample or of both of its augmentations."""
     looked_at = [step.natural[i]] if indicator == "natural" else [view[i] for view in step.views]
     label = step.labels[i].item()
-    return all(prediction(step.model, image) == label for image in looked_at)
+    return all(prediction(deciding(step), image) == label for image in looked_at)
 
 
 def takes_reduced(step: FakeStep, view: int, i: int, chosen: Any) -> bool:
     """Whether the supervised term sees this augmentation at x''."""
-    model, label = step.model, step.labels[i].item()
+    model, label = deciding(step), step.labels[i].item()
     if not chosen.reduce_boundary:
         return False
     at_reduced = reduced(step, view, i, chosen.reduced_sample, chosen.eta)
@@ -183,11 +188,49 @@ def raat_plus_plus(step: FakeStep, chosen: Any) -> Terms:
     return terms
 
 
+def weight_averaging(step: FakeStep, chosen: Any) -> Terms:
+    return pgd_at(step, chosen)
+
+
+def rebat(step: FakeStep, chosen: Any) -> Terms:
+    return {**pgd_at(step, chosen), "kl": chosen.lam * mean_kl_from_average(step, views=1)}
+
+
+def raat_sharp(step: FakeStep, chosen: Any) -> Terms:
+    views = 1 if chosen.supervised_views == "first" else 2
+    terms = {"supervised": mean(on_attacked_or_reduced(step, chosen, ce, views))}
+    if chosen.dicar:
+        counts = chosen.dicar_from == "start" or step.average is not None
+        terms["dicar"] = chosen.lam * dicar(step, chosen) if counts else mean_of_nothing()
+    if chosen.kl_lambda > 0:
+        terms["kl"] = chosen.kl_lambda * mean_kl_from_average(step, views)
+    return terms
+
+
+def mean_of_nothing() -> Tensor:
+    return torch.zeros((), dtype=torch.float64)
+
+
+def mean_kl_from_average(step: FakeStep, views: int) -> Tensor:
+    """KL(p_average(x') || p(x')), the average held fixed."""
+    if step.average is None:
+        return mean_of_nothing()
+    values = []
+    for view, i, _ in view_samples(step):
+        if view < views:
+            image = attacked(step, view, i)
+            fixed = [p.detach() for p in probabilities(step.average, image)]
+            values.append(kl(fixed, probabilities(step.model, image)))
+    return mean(values)
+
+
 def on_attacked_or_reduced(
-    step: FakeStep, chosen: Any, loss: Callable[[Vector, int], Tensor]
+    step: FakeStep, chosen: Any, loss: Callable[[Vector, int], Tensor], views: int = 2
 ) -> Vector:
     values = []
     for view, i, y in view_samples(step):
+        if view >= views:
+            continue
         image = attacked(step, view, i)
         if takes_reduced(step, view, i, chosen):
             image = reduced(step, view, i, chosen.reduced_sample, chosen.eta)
@@ -240,4 +283,7 @@ OBJECTIVES: dict[str, Callable[[FakeStep, Any], Terms]] = {
     "raat": raat,
     "raat++": raat_plus_plus,
     "boundary-study": boundary_study,
+    "wa": weight_averaging,
+    "rebat": rebat,
+    "raat#": raat_sharp,
 }

@@ -34,7 +34,11 @@ def test_a_config_starts_from_the_paper() -> None:
     assert str(config.threat_models["linf"].epsilon) == "8/255"
     assert config.recipes["default"].epochs == 110
     assert list(config.attacks) == ["clean", "pgd10", "pgd100", "cw", "aa"]
-    assert list(config.methods) == ["PGD-AT", "TRADES", "MART", "Cons-AT", "RAAT", "RAAT++"]
+    assert list(config.methods) == [
+        "PGD-AT", "TRADES", "MART", "Cons-AT", "RAAT", "RAAT++", "WA", "ReBAT", "RAAT#"
+    ]  # fmt: skip
+    rates = [config.recipes["rebat"].learning_rate_at(epoch) for epoch in (99, 100, 149, 150)]
+    assert rates == pytest.approx([0.1, 0.1 / 1.5, 0.1 / 1.5, 0.1 / 2.25])
 
 
 def test_entries_are_added_or_replaced() -> None:
@@ -45,9 +49,52 @@ def test_entries_are_added_or_replaced() -> None:
     assert config.methods["MART"].name == "mart"
 
 
-@pytest.mark.parametrize("path", [ROOT / "config/demo.yaml"], ids=lambda path: path.name)
-def test_shipped_configs_are_valid(path: Path) -> None:
-    Plan(read_config_file(path))
+@pytest.mark.parametrize("name", ["config", "released", "demo"])
+def test_shipped_configs_are_valid(name: str) -> None:
+    Plan(read_config_file(ROOT / f"config/{name}.yaml"))
+
+
+def test_a_config_extends_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = {
+        "recipes": {"short": {"epochs": 2}},
+        "methods": {"mine": "trades", "other": "mart"},
+        "items": {"t": TABLE, "u": TABLE},
+    }
+    Path("base.yaml").write_text(yaml.safe_dump(base))
+    changes: dict[str, Any] = {
+        "extends": "base.yaml",
+        "results": "elsewhere",
+        "methods": {"mine": {"name": "raat"}},
+        "items": {"t": {**TABLE, "title": "another"}},
+    }
+    config = read_config(changes, "test")
+    assert config.results == "elsewhere"
+    assert config.recipes["short"].epochs == 2
+    assert (config.methods["mine"].name, config.methods["other"].name) == ("raat", "mart")
+    assert [config.items["t"].title, config.items["u"].title] == ["another", "T"]
+
+
+def test_configs_that_extend_each_other_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text("extends: b.yaml\n")
+    Path("b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(UserError, match="these configs extend each other"):
+        read_config_file(Path("a.yaml"))
+    with pytest.raises(UserError, match=r"cannot read none\.yaml"):
+        read_config({"extends": "none.yaml"}, "test")
+
+
+def test_a_name_stands_for_an_architecture() -> None:
+    sweep = {**with_grid(architectures=["small"]), "architectures": {"small": "resnet-mini"}}
+    (cell,) = Plan(read_config(sweep, "test")).cells.values()
+    assert cell.architecture == "resnet-mini"
+    with pytest.raises(
+        UserError, match=r"architectures = 'smal': unknown architecture; did you mean 'small'\?"
+    ):
+        read_config({**sweep, **with_grid(architectures=["smal"])}, "test")
 
 
 @pytest.mark.parametrize("path", list(reference_files()))

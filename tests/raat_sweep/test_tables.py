@@ -11,7 +11,16 @@ import pandas as pd
 import pytest
 
 from raat_core.errors import UserError
-from raat_sweep.tables import improvement, lay_out, summarise, to_latex, to_markdown, write_table
+from raat_sweep.measurements import derive
+from raat_sweep.tables import (
+    improvement,
+    lay_out,
+    summarise,
+    summarise_cited,
+    to_latex,
+    to_markdown,
+    write_table,
+)
 
 TITLES = {"clean": "Clean", "aa": "AA"}
 
@@ -211,7 +220,15 @@ def test_reasons_are_short_below_a_table_and_whole_in_its_cells(tmp_path: Path) 
     rows = failed(why)
     note = markdown(rows).splitlines()[-1]
     assert f"({'x' * 138} …): `" in note
-    item = {"name": "t", "title": "", "metrics": TITLES, "ours": [], "checkpoint": "last"}
+    item: dict[str, Any] = {
+        "name": "t",
+        "title": "",
+        "metrics": TITLES,
+        "ours": [],
+        "checkpoint": "last",
+        "cited": None,
+        "derived": {},
+    }
     write_table(pd.DataFrame(rows), item, tmp_path)
     tidy = pd.read_csv(tmp_path / "t.cells.csv")
     assert tidy["gap"].dropna().unique().tolist() == [f"not trained: {why}"]
@@ -305,6 +322,63 @@ def test_latex_rows_all_span_the_columns() -> None:
     assert r"\cmidrule(lr){3-4}\cmidrule(lr){5-6}" in latex(rows)
 
 
+CITED = {
+    "path": "numbers.csv",
+    "rows": [
+        {
+            "dataset": "CIFAR-10",
+            "architecture": "ResNet-18",
+            "norm": "linf",
+            "epsilon": "8/255",
+            "method": method,
+            "source": "X'20",
+            "metric": metric,
+            "mean": mean,
+            "std": std,
+        }
+        for method, metric, mean, std in (
+            ("MMA", "clean", 85.0, 0.6),
+            ("MMA", "aa", 30.0, math.nan),
+            ("TE", "clean", 70.0, math.nan),
+        )
+    ],
+}
+DERIVED = {"mean": {"kind": "mean", "of": ["clean", "aa"]}}
+
+
+def test_published_numbers_stand_first_marked_and_compete_for_bold() -> None:
+    measured = derive(pd.DataFrame(cells()), DERIVED)
+    titles = {**TITLES, "mean": "Mean"}
+    cited = summarise_cited(CITED, list(titles), DERIVED)
+    layout = lay_out(measured, titles, "A title", [], cited=cited)
+    text = to_markdown(layout)
+    assert table_row(text, "MMA† (X'20)") == ["**85.00** ± 0.60", "30.00", "57.50"]
+    assert table_row(text, "TE† (X'20)") == ["70.00", "", ""]
+    assert table_row(text, "RAAT") == ["81.00 ± 1.41", "**40.50** ± 0.71", "**60.75** ± 1.06"]
+    assert "† as published (numbers.csv), not measured here." in text.splitlines()[0]
+    assert text.index("MMA") < text.index("| RAAT")
+    assert r"MMA$^\dagger$ (X'20)" in to_latex(layout, "tab:x")
+
+
+def test_published_numbers_are_told_from_measured_ones_in_the_csv(tmp_path: Path) -> None:
+    item = {
+        "name": "t",
+        "title": "A title",
+        "metrics": TITLES,
+        "ours": [],
+        "checkpoint": "last",
+        "cited": CITED,
+        "derived": {},
+    }
+    write_table(pd.DataFrame(cells()), item, tmp_path)
+    summary = pd.read_csv(tmp_path / "t.csv")
+    assert summary[["method", "source", "clean_mean"]].to_numpy().tolist() == [
+        ["MMA", "X'20", 85.0],
+        ["TE", "X'20", 70.0],
+        ["RAAT", "measured", 81.0],
+    ]
+
+
 def test_markdown_special_characters_are_escaped() -> None:
     assert r"| RAAT\* \| x |" in markdown(cells("RAAT* | x"))
 
@@ -317,6 +391,8 @@ def test_files_are_complete_and_the_same_on_a_second_write(tmp_path: Path) -> No
         "ours": ["RAAT"],
         "checkpoint": "best",
         "selection": {"steps": 10, "split": "validation"},
+        "cited": None,
+        "derived": {},
     }
     frame = pd.DataFrame([*cells("MART", aa=(40.0, math.nan)), *cells("RAAT")])
     names = ["t.cells.csv", "t.csv", "t.md", "t.tex"]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
-from raat_core.catalogue import DATA_SETS
+from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.errors import UserError
 from raat_core.methods.base import MethodSettings, load_plugin
 from raat_core.spec import (
@@ -42,6 +42,12 @@ DataSetName: TypeAlias = Annotated[
     ),
 ]
 """Of the catalogue, or of the config's own `datasets`, which `Config` looks it up in."""
+
+
+GridArchitecture: TypeAlias = Annotated[
+    str, WithJsonSchema({"anyOf": [{"enum": list(ARCHITECTURES)}, {"type": "string"}]})
+]
+"""Of the catalogue, or of the config's own `architectures`, which `Config` looks it up in."""
 
 
 class BallOverride(Frozen):
@@ -146,6 +152,16 @@ AttackEntry: TypeAlias = Annotated[
 ]
 
 
+class DerivedEntry(Frozen):
+    """A number computed from the accuracies of one cell under several attacks."""
+
+    kind: Literal["mean", "harmonic-mean"] = Field(
+        description="Of the accuracies; the harmonic mean of two is the NRR of the paper's Table 3."
+    )
+    of: tuple[str, ...] = Field(min_length=2, description="Names from `attacks`.")
+    title: str = Field(description="Column title.")
+
+
 class ImageFolderEntry(Frozen):
     """A folder of images of your own: train/<class>/..., test/<class>/..."""
 
@@ -162,7 +178,9 @@ class Grid(Frozen):
     """Cells: data sets x architectures x methods x varied settings x seeds."""
 
     datasets: tuple[DataSetName, ...] = Field(min_length=1, description="Data sets.")
-    architectures: tuple[ArchitectureName, ...] = Field(min_length=1, description="Architectures.")
+    architectures: tuple[GridArchitecture, ...] = Field(
+        min_length=1, description="Architectures, or names from `architectures`."
+    )
     methods: tuple[str, ...] = Field(min_length=1, description="Labels from `methods`.")
     seeds: tuple[int, ...] = Field(min_length=1, description="One training each; ≥ 2 give a std.")
     threat_model: str = Field("linf", description="Name from `threat_models`.")
@@ -191,8 +209,16 @@ class Table(Frozen):
 
     kind: Literal["table"] = "table"
     title: str = Field(description="Caption.")
+    source: str = Field("", description="Where it comes from, for the report's caption.")
     grids: tuple[Grid, ...] = Field(min_length=1, description="What the rows are made of.")
-    metrics: tuple[str, ...] = Field(min_length=1, description="Columns: names from `attacks`.")
+    metrics: tuple[str, ...] = Field(
+        min_length=1, description="Columns: names from `attacks` or `derived`."
+    )
+    cited: str | None = Field(
+        None,
+        description="A CSV of published numbers (as config/published/*.csv); its rows for the data "
+        "sets, architectures and balls of this table stand beside the measured ones, marked.",
+    )
     ours: tuple[str, ...] = Field(
         (), description="Methods whose best is compared with the best of the others in a last row."
     )
@@ -207,8 +233,8 @@ class Panel(Frozen):
     x_label: str = Field(description="Label of the x axis, with its unit.")
     metrics: tuple[str, ...] = Field(
         min_length=1,
-        description="Names from `attacks`; with x: epoch, `clean` and `robust` (the PGD accuracy "
-        "on the split that chooses the best checkpoint).",
+        description="Names from `attacks` or `derived`; with x: epoch, `clean` and `robust` (the "
+        "PGD accuracy on the split that chooses the best checkpoint).",
     )
     grids: tuple[Grid, ...] = Field(min_length=1, description="What the lines are made of.")
     labels: dict[str, str] = Field(
@@ -233,11 +259,65 @@ class Figure(Frozen):
 
     kind: Literal["figure"] = "figure"
     title: str = Field(description="Caption.")
+    source: str = Field("", description="Where it comes from, for the report's caption.")
     panels: dict[str, Panel] = Field(min_length=1, description="Panels by letter.")
     checkpoint: Checkpoint = Field("best", description="Which weights are reported.")
 
 
-Item: TypeAlias = Annotated[Table | Figure, Field(discriminator="kind")]
+class Claim(Frozen):
+    """A statement about two groups of cells, tested wherever an item has both."""
+
+    claim: str = Field(description="In words.")
+    source: str = Field("", description="Where it is made.")
+    item: str = Field(description="Table or figure whose cells it is about.")
+    panel: str | None = Field(None, description="The figure's panel, by letter.")
+    metric: str = Field(description="Name from `attacks` or `derived`.")
+    left: tuple[str, ...] = Field(
+        min_length=1,
+        description="Rows by method: a label, or `label (setting = value)` where the grid varies "
+        "it, also with * for any text. Of several, the one with the highest mean.",
+    )
+    right: tuple[str, ...] = Field(min_length=1, description="As `left`.")
+    relation: Literal["above", "equal"] = Field(
+        "above", description="left is above right, or differs by less than `margin`."
+    )
+    margin: float = Field(
+        0.0, ge=0, description="Percentage points that count as none, for relation: equal."
+    )
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> Claim:
+        if (self.relation == "equal") != (self.margin > 0):
+            allowed = "must be above 0 for relation: equal, and not given otherwise"
+            raise ValueError(f"margin = {self.margin:g}: {allowed}")
+        return self
+
+
+class Comparison(Frozen):
+    """Measured against published numbers, and claims with their tests."""
+
+    kind: Literal["comparison"] = "comparison"
+    title: str = Field(description="Caption.")
+    source: str = Field("", description="Where it comes from, for the report's caption.")
+    published: dict[str, str] = Field(
+        default_factory=dict, description="Tables by name, each with its CSV of published numbers."
+    )
+    claims: tuple[Claim, ...] = Field((), description="What is tested.")
+    test: Literal["samples", "seeds"] = Field(
+        "samples",
+        description="What decides whether a claim holds: the paired test over test images, or the "
+        "one over seeds; where it cannot be made, the other. Both are printed.",
+    )
+    level: float = Field(0.05, gt=0, lt=1, description="Of significance.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Comparison:
+        if not self.published and not self.claims:
+            raise ValueError("published, claims: one of them must have an entry")
+        return self
+
+
+Item: TypeAlias = Annotated[Table | Figure | Comparison, Field(discriminator="kind")]
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -245,7 +325,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "linf": {"norm": "linf", "epsilon": "8/255", "step_size": "2/255"},
         "l2": {"norm": "l2", "epsilon": "128/255", "step_size": "32/255"},
     },
-    "recipes": {"default": {}},
+    "recipes": {
+        "default": {},
+        "rebat": {"epochs": 200, "decay_epochs": [100, 150], "decay_factor": "2/3"},
+    },
     "methods": {
         "PGD-AT": {"name": "pgd-at"},
         "TRADES": {"name": "trades"},
@@ -253,6 +336,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "Cons-AT": {"name": "cons-at"},
         "RAAT": {"name": "raat"},
         "RAAT++": {"name": "raat++"},
+        "WA": {"name": "wa"},
+        "ReBAT": {"name": "rebat"},
+        "RAAT#": {"name": "raat#"},
     },
     "attacks": {
         "clean": {"kind": "clean", "title": "Clean"},
@@ -261,6 +347,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "cw": {"kind": "pgd", "title": "C&W", "objective": "margin", "steps": 30},
         "aa": {"kind": "autoattack", "title": "AA"},
     },
+    "derived": {
+        "mean": {"kind": "mean", "of": ["clean", "aa"], "title": "Mean"},
+        "nrr": {"kind": "harmonic-mean", "of": ["clean", "aa"], "title": "NRR"},
+    },
 }
 """What every config starts from (the paper's settings); a config's entries are added or replace."""
 
@@ -268,6 +358,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 class Config(Frozen):
     """A whole config file."""
 
+    extends: str | None = Field(
+        None,
+        description="Another config: its entries are this one's too, but for those that are given "
+        "here. Relative paths start where you run, or at the root of the checkout.",
+    )
     results: str = Field(
         "results", description="Folder for everything that is made: letters, digits, . _ + - /"
     )
@@ -278,6 +373,10 @@ class Config(Frozen):
     )
     datasets: dict[str, ImageFolderEntry] = Field(
         default_factory=dict, description="Image folders of your own by name."
+    )
+    architectures: dict[str, ArchitectureName] = Field(
+        default_factory=dict,
+        description="Names for architectures; also another one for a name that grids use.",
     )
     plugins: tuple[str, ...] = Field(
         (), description="Python files or modules that register methods of your own."
@@ -295,8 +394,12 @@ class Config(Frozen):
     attacks: dict[str, AttackEntry] = Field(
         default_factory=dict, description="Evaluations by name; the names are column names."
     )
+    derived: dict[str, DerivedEntry] = Field(
+        default_factory=dict, description="Numbers computed from several attacks, by name."
+    )
     items: dict[str, Item] = Field(
-        default_factory=dict, description="Tables and figures by name, which is their file name."
+        default_factory=dict,
+        description="Tables, figures and comparisons by name, which is their file name.",
     )
 
     @model_validator(mode="before")
@@ -320,6 +423,16 @@ class Config(Frozen):
         if path in (".", "/"):
             raise ValueError("must be a folder of its own")
         return path
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Column titles of all attacks and derived metrics."""
+        return {name: entry.title for name, entry in {**self.attacks, **self.derived}.items()}
+
+    def attacks_of(self, metrics: Iterable[str]) -> tuple[str, ...]:
+        """The attacks that some metrics are made of, none twice."""
+        parts = (self.derived[m].of if m in self.derived else (m,) for m in metrics)
+        return tuple(dict.fromkeys(attack for some in parts for attack in some))
 
     def _check_attack(self, name: str, threat: ThreatModelEntry, dataset: str) -> None:
         try:
@@ -359,12 +472,42 @@ class Config(Frozen):
             for where, grid in _grids(name, item):
                 _require(f"{where}.threat_model", grid.threat_model, self.threat_models)
                 _require(f"{where}.recipe", grid.recipe, self.recipes)
+                for architecture in grid.architectures:
+                    self._check_architecture(where, architecture)
                 for label in grid.methods:
                     _require(f"{where}.methods", label, self.methods)
                     _check_varied(where, grid, self.methods[label])
             for where, metrics in _metrics(name, item):
                 for metric in metrics:
-                    _require(where, metric, self.attacks)
+                    _require(where, metric, self.titles)
+        return self
+
+    def _check_architecture(self, where: str, name: str) -> None:
+        known = {**ARCHITECTURES, **self.architectures}
+        if name not in known:
+            raise ValueError(
+                f"{where}.architectures = '{name}': unknown architecture{suggest(name, known)}"
+            )
+
+    @model_validator(mode="after")
+    def _check_derived(self) -> Config:
+        for name, entry in self.derived.items():
+            if name in self.attacks:
+                raise ValueError(f"derived.{name}: there is an attack of this name")
+            for attack in entry.of:
+                _require(f"derived.{name}.of", attack, self.attacks)
+        return self
+
+    @model_validator(mode="after")
+    def _check_comparisons(self) -> Config:
+        compared = [(n, item) for n, item in self.items.items() if isinstance(item, Comparison)]
+        for name, item in compared:
+            for table in item.published:
+                _require_kind(f"items.{name}.published", table, self.items, (Table,))
+            for index, claim in enumerate(item.claims):
+                where = f"items.{name}.claims.{index}"
+                _require_kind(f"{where}.item", claim.item, self.items, (Table, Figure))
+                _require_panel(where, claim, self.items[claim.item])
         return self
 
     def check_samples(self, attack: str, where: str, dataset: str) -> None:
@@ -392,9 +535,11 @@ class Config(Frozen):
 
 
 def _label_uses(
-    name: str, item: Table | Figure
+    name: str, item: Table | Figure | Comparison
 ) -> list[tuple[str, Iterable[str], dict[str, None]]]:
     """Where an item speaks of methods by label, which, and those that it may speak of."""
+    if isinstance(item, Comparison):
+        return []
     if isinstance(item, Table):
         methods = dict.fromkeys(label for grid in item.grids for label in grid.methods)
         return [(f"items.{name}.ours", item.ours, methods)]
@@ -408,8 +553,10 @@ def _label_uses(
     ]
 
 
-def _grids(name: str, item: Table | Figure) -> list[tuple[str, Grid]]:
+def _grids(name: str, item: Table | Figure | Comparison) -> list[tuple[str, Grid]]:
     """Every grid of an item with its place in the config."""
+    if isinstance(item, Comparison):
+        return []
     if isinstance(item, Table):
         return [(f"items.{name}.grids.{i}", grid) for i, grid in enumerate(item.grids)]
     return [
@@ -419,8 +566,10 @@ def _grids(name: str, item: Table | Figure) -> list[tuple[str, Grid]]:
     ]
 
 
-def _metrics(name: str, item: Table | Figure) -> list[tuple[str, Sequence[str]]]:
-    """Every list of attack names of an item with its place in the config."""
+def _metrics(name: str, item: Table | Figure | Comparison) -> list[tuple[str, Sequence[str]]]:
+    """Every list of metrics of an item with its place in the config."""
+    if isinstance(item, Comparison):
+        return [(f"items.{name}.claims.{i}.metric", [c.metric]) for i, c in enumerate(item.claims)]
     if isinstance(item, Table):
         return [(f"items.{name}.metrics", item.metrics)]
     return [
@@ -433,6 +582,19 @@ def _metrics(name: str, item: Table | Figure) -> list[tuple[str, Sequence[str]]]
 def _require(where: str, value: str, known: Mapping[str, object]) -> None:
     if value not in known:
         raise ValueError(f"{where} = '{value}'{suggest(value, known)}")
+
+
+def _require_kind(
+    where: str, value: str, items: Mapping[str, object], kinds: tuple[type, ...]
+) -> None:
+    _require(where, value, {name: item for name, item in items.items() if isinstance(item, kinds)})
+
+
+def _require_panel(where: str, claim: Claim, item: object) -> None:
+    if isinstance(item, Figure):
+        _require(f"{where}.panel", str(claim.panel or ""), item.panels)
+    elif claim.panel is not None:
+        raise ValueError(f"{where}.panel = '{claim.panel}': {claim.item} is a table")
 
 
 def _require_data_set(where: str, value: str, known: Sequence[str]) -> None:
@@ -450,12 +612,22 @@ def _check_varied(where: str, grid: Grid, settings: MethodSettings) -> None:
                 raise ValueError(line) from None
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def find_file(path: str) -> Path:
+    """A file that a config names: from where the program runs or, else, of this checkout."""
+    given = Path(path)
+    return ROOT / given if not given.exists() and (ROOT / given).exists() else given
+
+
 def read_config(data: Mapping[str, Any], source: str) -> Config:
     """Validate a config; its plugins are loaded first, so that their methods are known.
 
     Raises:
         UserError: one line per mistake, naming key, value and what is allowed.
     """
+    data = _extended(data, source)
     plugins = data.get("plugins") or []
     if not isinstance(plugins, (list, tuple)) or not all(isinstance(p, str) for p in plugins):
         raise UserError(f"{source}: plugins = {plugins!r}: must be a list of files or modules")
@@ -470,12 +642,33 @@ def read_config(data: Mapping[str, Any], source: str) -> Config:
     return config
 
 
+def _extended(data: Mapping[str, Any], source: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A config with the entries of those that it extends."""
+    path = data.get("extends")
+    if path is None:
+        return dict(data)
+    if not isinstance(path, str):
+        raise UserError(f"{source}: extends = {path!r}: must be a config's path")
+    if path in seen:
+        raise UserError(f"{source}: extends = '{path}': these configs extend each other")
+    merged = _extended(_load(find_file(path)), path, (*seen, path))
+    for key, value in data.items():
+        before = merged.get(key)
+        is_mapping = isinstance(before, Mapping) and isinstance(value, Mapping)
+        merged[key] = {**before, **value} if is_mapping else value  # type: ignore[dict-item]
+    return merged
+
+
 def read_config_file(path: Path) -> Config:
     """`read_config` of a YAML file.
 
     Raises:
         UserError: the file cannot be read, is not YAML, or says something that is not allowed.
     """
+    return read_config(_load(path), str(path))
+
+
+def _load(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -484,4 +677,4 @@ def read_config_file(path: Path) -> Config:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: must be a mapping of keys to values")
-    return read_config(data, str(path))
+    return data

@@ -12,42 +12,67 @@ from typing import Any
 from raat_core.cell_folder import CellFolder
 from raat_core.storage import read_json, write_text
 from raat_core.validation import format_fraction
-from raat_sweep.config import Table
+from raat_sweep.config import Comparison, Table
 from raat_sweep.failures import Failures
 from raat_sweep.plan import Plan
+from raat_sweep.protocol import protocol_of
 
 Description = dict[str, Any]
 
 
 def product_names(plan: Plan, name: str) -> list[str]:
     """File names of an item's products, the one that users ask for first."""
-    if isinstance(plan.config.items[name], Table):
+    item = plan.config.items[name]
+    if isinstance(item, Comparison):
+        return [f"{name}.csv", f"{name}.claims.csv", f"{name}.md", f"{name}.html"]
+    if isinstance(item, Table):
         return [f"{name}.csv", f"{name}.md", f"{name}.tex", f"{name}.cells.csv"]
     return [f"{name}.png", f"{name}.pdf", f"{name}.csv"]
 
 
 def describe(plan: Plan, name: str) -> Description:
     """All that `build` needs to make an item, as plain data: it changes when the item must."""
-    item = plan.config.items[name]
+    config, item = plan.config, plan.config.items[name]
     common: Description = {
         "kind": item.kind,
         "name": name,
-        "results": plan.config.results,
+        "results": config.results,
         "title": item.title,
-        "checkpoint": item.checkpoint,
+        "source": item.source,
+        "protocol": protocol_of(plan, name),
         "rows": plan.rows_of(name),
-        "selection": plan.config.selection.model_dump(mode="json"),
+        "metrics": config.titles,
+        "derived": {metric: entry.model_dump() for metric, entry in config.derived.items()},
+        "selection": config.selection.model_dump(mode="json"),
     }
+    if isinstance(item, Comparison):
+        return {**common, **_describe_comparison(plan, name, item)}
+    common["checkpoint"] = item.checkpoint
     if isinstance(item, Table):
-        metrics = {metric: plan.config.attacks[metric].title for metric in item.metrics}
-        return {**common, "metrics": metrics, "ours": list(item.ours)}
-    titles = {metric: attack.title for metric, attack in plan.config.attacks.items()}
-    titles["robust"] = f"PGD-{plan.config.selection.steps}"
+        cited = {"path": item.cited, "rows": plan.published_rows(name)} if item.cited else None
+        metrics = {metric: config.titles[metric] for metric in item.metrics}
+        return {**common, "metrics": metrics, "ours": list(item.ours), "cited": cited}
+    common["metrics"]["robust"] = f"PGD-{config.selection.steps}"
     panels = {
         letter: panel.model_dump(mode="json", include={"title", "x", "x_label", "metrics"})
         for letter, panel in item.panels.items()
     }
-    return {**common, "metrics": titles, "panels": panels}
+    return {**common, "panels": panels}
+
+
+def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description:
+    tables = {table: plan.config.items[table] for table in item.published}
+    return {
+        "published": plan.published_rows(name),
+        "tables": {
+            name: {"title": table.title, "path": item.published[name], "ours": list(table.ours)}
+            for name, table in tables.items()
+            if isinstance(table, Table)
+        },
+        "claims": [claim.model_dump(mode="json") for claim in plan.claims_of(name)],
+        "test": item.test,
+        "level": item.level,
+    }
 
 
 def describe_cells(plan: Plan) -> Description:
@@ -67,15 +92,22 @@ def build(item: Description) -> None:
     if item["kind"] == "cells":
         write_cells(results, item["summaries"])
     elif item["kind"] == "table":
-        from raat_sweep.measurements import measure
+        from raat_sweep.measurements import derive, measure
         from raat_sweep.tables import write_table
 
-        write_table(measure(item["rows"], results / "cells"), item, results)
+        measured = measure(item["rows"], results / "cells")
+        write_table(derive(measured, item["derived"]), item, results)
+    elif item["kind"] == "comparison":
+        from raat_sweep.comparison import write_comparison
+        from raat_sweep.measurements import derive, measure
+
+        measured = measure(item["rows"], results / "cells")
+        write_comparison(derive(measured, item["derived"]), item, results)
     else:
         from raat_sweep.figures import write_figure
         from raat_sweep.measurements import measure_figure
 
-        points = measure_figure(item["rows"], item["panels"], results / "cells")
+        points = measure_figure(item["rows"], item["panels"], item["derived"], results / "cells")
         write_figure(points, item, results)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,16 +60,71 @@ def _gap(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
     return {"gap": f"{what}: {failure.reason}", "log": str(failure.log)}
 
 
+_MEASURED = ("metric", "record", "accuracy", "samples", "gap", "log")
+
+
+def derive(measurements: pd.DataFrame, derived: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Add a row per derived metric to every cell that has all rows it is made of.
+
+    Its samples are the smallest of its parts'; without one of these it has the gap of the first.
+
+    Args:
+        measurements: from `measure`.
+        derived: `kind` ("mean" or "harmonic-mean") and `of` by metric.
+    """
+    if measurements.empty:
+        return measurements
+    place = [column for column in measurements.columns if column not in _MEASURED]
+    added = [
+        {**rows.iloc[0].to_dict(), **_derived(rows, metric, entry)}
+        for _, rows in measurements.groupby(place, sort=False, dropna=False)
+        for metric, entry in derived.items()
+        if set(entry["of"]) <= set(rows["metric"])
+    ]
+    return pd.concat([measurements, pd.DataFrame(added)]) if added else measurements
+
+
+def _derived(rows: pd.DataFrame, metric: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    parts = rows[rows["metric"].isin(entry["of"])].drop_duplicates("metric")
+    missing = parts[parts["accuracy"].isna()]
+    reason = missing.iloc[0] if len(missing) else {"gap": "", "log": ""}
+    return {
+        "metric": metric,
+        "record": "",
+        "accuracy": math.nan if len(missing) else combine(entry["kind"], list(parts["accuracy"])),
+        "samples": int(parts["samples"].min()),
+        "gap": reason["gap"],
+        "log": reason["log"],
+    }
+
+
+def combine(kind: str, accuracies: Sequence[float]) -> float:
+    """Their mean or harmonic mean; of two, the latter is the NRR of the paper's Section 5.3."""
+    if kind == "mean":
+        return statistics.fmean(accuracies)
+    return statistics.harmonic_mean(accuracies)
+
+
 def measure_figure(
-    rows: Sequence[dict[str, Any]], panels: Mapping[str, Mapping[str, Any]], cells: Path
+    rows: Sequence[dict[str, Any]],
+    panels: Mapping[str, Mapping[str, Any]],
+    derived: Mapping[str, Mapping[str, Any]],
+    cells: Path,
 ) -> pd.DataFrame:
-    """`measure` or `curves`, as each panel's x asks for; columns as there."""
+    """`measure` (with what is derived) or `curves`, as each panel's x asks for; columns as there.
+
+    Only the metrics that a panel shows are kept.
+    """
     over_epochs = [row for row in rows if panels[row["panel"]]["x"] == "epoch"]
     others = [row for row in rows if panels[row["panel"]]["x"] != "epoch"]
-    frames = [
-        make(some, cells) for make, some in ((curves, over_epochs), (measure, others)) if some
-    ]
-    return pd.concat(frames, ignore_index=True)
+    frames = []
+    if over_epochs:
+        frames.append(curves(over_epochs, cells))
+    if others:
+        frames.append(derive(measure(others, cells), derived))
+    points = pd.concat(frames, ignore_index=True)
+    pairs = zip(points["panel"], points["metric"], strict=True)
+    return points[[metric in panels[panel]["metrics"] for panel, metric in pairs]]
 
 
 def curves(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,19 @@ from raat_core.spec import (
     ThreatModel,
     evaluation_name,
 )
-from raat_core.validation import format_fraction, parse
-from raat_sweep.config import WITH_TRAINING, Config, Figure, Grid, Panel, Table
+from raat_core.validation import format_fraction, parse, suggest
+from raat_sweep.config import (
+    WITH_TRAINING,
+    Claim,
+    Comparison,
+    Config,
+    Grid,
+    Item,
+    Panel,
+    Table,
+    find_file,
+)
+from raat_sweep.published import Published, read_published
 
 
 @dataclass(frozen=True)
@@ -52,18 +65,20 @@ class Point:
 
 @dataclass(frozen=True)
 class Part:
-    """A table, or one panel of a figure, and its cells."""
+    """A table, one panel of a figure, or what a comparison needs of them, and its cells."""
 
-    letter: str
-    """The panel's; empty for a table."""
+    name: str
+    """The panel's letter; of a comparison, the table or the number of the claim; else empty."""
     shown: Table | Panel
     points: list[Point]
+    attacks: tuple[str, ...]
+    """Names of the attacks on its cells; curves over epochs need none."""
+    checkpoint: Checkpoint
 
     @property
-    def attacks(self) -> tuple[str, ...]:
-        """Names of the attacks on its cells; curves over epochs need none."""
-        over_epochs = isinstance(self.shown, Panel) and self.shown.x == "epoch"
-        return () if over_epochs else self.shown.metrics
+    def rows(self) -> tuple[str, ...]:
+        """The metrics that the measured numbers are of."""
+        return self.attacks or self.shown.metrics
 
 
 @dataclass(frozen=True)
@@ -90,20 +105,23 @@ class Plan:
         self.data = data_root(config.data)
         self._folders: dict[str, ImageFolder] = {}
         self.cells: dict[str, Cell] = {}
-        self._parts = {
-            name: list(self._parts_of(name, item)) for name, item in config.items.items()
-        }
+        self._published: dict[str, Published] = {}
+        self._parts: dict[str, list[Part]] = {}
+        # Comparisons last: they are made of the others' cells.
+        for name, item in sorted(config.items.items(), key=lambda i: isinstance(i[1], Comparison)):
+            self._parts[name] = list(self._parts_of(name, item))
         self._resolved: dict[tuple[str, ThreatModel], Evaluation] = {}
         attacks: dict[JobKey, dict[str, Evaluation]] = {}
         self._jobs_by_attack: dict[tuple[str, Checkpoint, Evaluation], str] = {}
         for name, item in config.items.items():
             for part in self._parts[name]:
-                _require_distinct_places(name, part)
+                if not isinstance(item, Comparison):
+                    _require_distinct_places(name, part)
                 for point in part.points:
                     self.cells[point.cell.name] = point.cell
                     for metric in part.attacks:
                         self._check_samples(f"items.{name}", metric, point.cell)
-                        key = self._job_key(point.cell, item.checkpoint, metric)
+                        key = self._job_key(point.cell, part.checkpoint, metric)
                         wanted = attacks.setdefault(key, {})
                         evaluation = self._attack(metric, point.cell)
                         if evaluation not in wanted.values():
@@ -121,6 +139,10 @@ class Plan:
             if key.job == WITH_TRAINING:
                 self._with_training.setdefault(key.cell, chosen.name)
 
+    def items_of(self, kind: str) -> list[str]:
+        """Names of the tables, figures or comparisons."""
+        return [name for name, item in self.config.items.items() if item.kind == kind]
+
     def attack_summary(self, cell: str, attacks: str) -> str:
         """Name of the file that says that an attack list is done, in the cell's folder.
 
@@ -136,9 +158,8 @@ class Plan:
 
     def jobs_of(self, name: str) -> list[tuple[str, str]]:
         """(cell's name, attack list's name) of what an item is made from; none twice."""
-        checkpoint = self.config.items[name].checkpoint
         keys = dict.fromkeys(
-            self._job_key(point.cell, checkpoint, metric)
+            self._job_key(point.cell, part.checkpoint, metric)
             for part in self._parts[name]
             for point in part.points
             for metric in part.attacks
@@ -150,36 +171,136 @@ class Plan:
         parts = [part for part in self._parts[name] if not part.attacks]
         return list(dict.fromkeys(point.cell.name for part in parts for point in part.points))
 
-    def rows_of(self, name: str) -> list[dict[str, Any]]:
-        """One row per number that an item shows: its place in it, and the file that has it.
+    def cells_of(self, name: str) -> list[Cell]:
+        """The cells of an item; none twice."""
+        points = [point for part in self._parts[name] for point in part.points]
+        return list({point.cell.name: point.cell for point in points}.values())
 
-        A row of a table has `Point.row`, one of a figure `panel`, `series` and `x`; both `seed`,
-        `metric`, `cell` and `record`. A curve over epochs is one row without `x` and `record`: its
-        points are in the cell's history.
+    def attacks_of(self, name: str) -> list[tuple[str, Evaluation]]:
+        """Column title and settings of every attack on an item's cells; none twice."""
+        asked = {
+            (metric, point.cell.threat_model): point.cell
+            for part in self._parts[name]
+            for point in part.points
+            for metric in part.attacks
+        }
+        return [
+            (self.config.titles[metric], self._attack(metric, cell))
+            for (metric, _), cell in asked.items()
+        ]
+
+    def checkpoints_of(self, name: str) -> list[Checkpoint]:
+        """Whose weights an item reports; none twice."""
+        return list(dict.fromkeys(part.checkpoint for part in self._parts[name]))
+
+    def rows_of(self, name: str) -> list[dict[str, Any]]:
+        """One row per number that an item is made of: its place in it, and the file that has it.
+
+        A row of a table has `Point.row`, one of a figure `panel`, `series` and `x`, one of a
+        comparison `part` and `Point.row`; all `seed`, `metric`, `cell` and `record`. A curve over
+        epochs is one row without `x` and `record`: its points are in the cell's history.
         """
-        checkpoint = self.config.items[name].checkpoint
+        is_comparison = isinstance(self.config.items[name], Comparison)
         return [
             {
-                **_place(point, part),
+                **({"part": part.name, **point.row} if is_comparison else _place(point, part)),
                 "seed": point.cell.seed,
                 "metric": metric,
                 "cell": point.cell.name,
-                "record": evaluation_name(self._attack(metric, point.cell), checkpoint)
+                "record": evaluation_name(self._attack(metric, point.cell), part.checkpoint)
                 if part.attacks
                 else None,
             }
             for part in self._parts[name]
             for point in part.points
-            for metric in part.shown.metrics
+            for metric in part.rows
         ]
 
-    def _parts_of(self, name: str, item: Table | Figure) -> Iterator[Part]:
+    def published_rows(self, name: str) -> list[dict[str, Any]]:
+        """The published numbers that stand in a table, or that a comparison sets against ours.
+
+        As `Published.rows`, with `part` in a comparison: the name of the table.
+        """
+        item = self.config.items[name]
         if isinstance(item, Table):
-            yield Part("", item, list(self._points(f"items.{name}", item.grids)))
-            return
-        for letter, panel in item.panels.items():
-            points = self._points(f"items.{name}.panels.{letter}", panel.grids)
-            yield Part(letter, panel, list(points))
+            if item.cited is None:
+                return []
+            (part,) = self._parts[name]
+            return self._read(item.cited, f"items.{name}.cited").about(_places(part))
+        if not isinstance(item, Comparison):
+            return []
+        return [
+            {"part": part.name, **row}
+            for part in self._parts[name]
+            if part.name in item.published
+            for row in self._read(
+                item.published[part.name], f"items.{name}.published.{part.name}"
+            ).of(_places(part), part.attacks)
+        ]
+
+    def _read(self, path: str, where: str) -> Published:
+        if path not in self._published:
+            self._published[path] = read_published(find_file(path), where)
+        return self._published[path]
+
+    def _parts_of(self, name: str, item: Item) -> Iterator[Part]:
+        if isinstance(item, Comparison):
+            yield from self._compared(name, item)
+        elif isinstance(item, Table):
+            yield self._part("", item, f"items.{name}", item.checkpoint)
+        else:
+            for letter, panel in item.panels.items():
+                yield self._part(letter, panel, f"items.{name}.panels.{letter}", item.checkpoint)
+
+    def _part(self, letter: str, shown: Table | Panel, where: str, checkpoint: Checkpoint) -> Part:
+        over_epochs = isinstance(shown, Panel) and shown.x == "epoch"
+        attacks = () if over_epochs else self.config.attacks_of(shown.metrics)
+        return Part(letter, shown, list(self._points(where, shown.grids)), attacks, checkpoint)
+
+    def _compared(self, name: str, item: Comparison) -> Iterator[Part]:
+        """A part for every published table and for every claim, with the cells that it needs."""
+        for table, path in item.published.items():
+            (part,) = self._parts[table]
+            published = self._read(path, f"items.{name}.published.{table}")
+            points = [point for point in part.points if published.has(point.row)]
+            attacks = tuple(metric for metric in part.attacks if metric in published.metrics)
+            yield replace(part, name=table, points=points, attacks=attacks)
+        for index, claim in enumerate(self.claims_of(name)):
+            part = self._part_of(claim)
+            points = [p for p in part.points if p.row["method"] in (*claim.left, *claim.right)]
+            attacks = self.config.attacks_of([claim.metric])
+            yield replace(part, name=str(index), points=points, attacks=attacks)
+
+    def claims_of(self, name: str) -> list[Claim]:
+        """A comparison's claims, with the rows that its patterns stand for.
+
+        Raises:
+            UserError: there is no such row.
+        """
+        item = self.config.items[name]
+        claims = item.claims if isinstance(item, Comparison) else ()
+        return [
+            claim.model_copy(
+                update={
+                    side: tuple(self._rows_named(getattr(claim, side), claim, where))
+                    for side in ("left", "right")
+                }
+            )
+            for where, claim in ((f"items.{name}.claims.{i}", c) for i, c in enumerate(claims))
+        ]
+
+    def _rows_named(self, patterns: Sequence[str], claim: Claim, where: str) -> Iterator[str]:
+        known = list(dict.fromkeys(point.row["method"] for point in self._part_of(claim).points))
+        for pattern in patterns:
+            found = [pattern] if pattern in known else fnmatch.filter(known, pattern)
+            if not found:
+                raise UserError(f"{where}: '{pattern}'{suggest(pattern, known)}")
+            yield from found
+
+    def _part_of(self, claim: Claim) -> Part:
+        """The table or panel that a claim is about."""
+        (part,) = (p for p in self._parts[claim.item] if p.name == (claim.panel or ""))
+        return part
 
     def _points(self, where: str, grids: Sequence[Grid]) -> Iterator[Point]:
         """The cells of some grids: data sets first, seeds last."""
@@ -194,7 +315,9 @@ class Plan:
                     for seed in grid.seeds:
                         cell = {
                             **data,
-                            "architecture": architecture,
+                            "architecture": self.config.architectures.get(
+                                architecture, architecture
+                            ),
                             "method": method,
                             "threat_model": threat,
                             "recipe": self.config.recipes[grid.recipe],
@@ -222,7 +345,7 @@ class Plan:
             except ValueError as error:
                 raise UserError(f"{error}") from None
 
-    @property
+    @cached_property
     def prepared(self) -> list[str]:
         """Names of the data sets that are downloaded and decoded before cells need them."""
         used = dict.fromkeys(cell.dataset for cell in self.cells.values())
@@ -248,14 +371,20 @@ def _place(point: Point, part: Part) -> dict[str, Any]:
         return point.row
     label = panel.labels.get(point.label, point.label)
     if panel.x == "method":
-        return {"panel": part.letter, "series": "", "x": label}
+        return {"panel": part.name, "series": "", "x": label}
     # Settings that vary beside the x axis tell lines apart.
     others = ", ".join(f"{key} = {value}" for key, value in point.varied.items() if key != panel.x)
     return {
-        "panel": part.letter,
+        "panel": part.name,
         "series": f"{label} ({others})" if others else label,
         "x": point.varied.get(panel.x),
     }
+
+
+def _places(part: Part) -> list[dict[str, Any]]:
+    """The rows of a table or comparison, none twice."""
+    unique = {tuple(point.row.values()): point.row for point in part.points}
+    return list(unique.values())
 
 
 def _require_distinct_places(name: str, part: Part) -> None:
@@ -265,7 +394,7 @@ def _require_distinct_places(name: str, part: Part) -> None:
         place = (*_place(point, part).values(), point.cell.seed)
         other = places.setdefault(place, point.cell.name)
         if other != point.cell.name:
-            where = f"items.{name}.panels.{part.letter}" if part.letter else f"items.{name}"
+            where = f"items.{name}.panels.{part.name}" if part.name else f"items.{name}"
             raise UserError(
                 f"{where}: {other} and {point.cell.name} would stand in the same place; give what "
                 f"they differ in labels of its own in `methods`, or a table or panel of its own"

@@ -14,10 +14,13 @@ import pandas as pd
 from raat_core.errors import UserError
 from raat_core.spec import NORM_SYMBOLS
 from raat_core.storage import write_text
+from raat_sweep.measurements import combine
 
 GROUP = ["dataset", "norm", "epsilon"]
 ROW = ["dataset", "architecture", "norm", "epsilon", "method", "variant"]
 GAP = "–"
+CITED = "†"
+"""Behind the name of a method whose numbers were not measured here."""
 LONGEST_WHY = 140
 """Characters of a failure's reason below a table."""
 Values = dict[str, Any]
@@ -29,7 +32,8 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
     Args:
         measurements: what `measure` made of `Plan.rows_of`.
         item: `name`, `title`, `metrics` (metric: column title), `ours` (labels of methods),
-            `checkpoint` and `selection` (`steps`, `split`).
+            `checkpoint`, `selection` (`steps`, `split`), `derived` (`kind` and `of` by metric), and
+            `cited`: None, or `path` and `rows` of published numbers.
         results: the folder that the files are written to.
 
     Raises:
@@ -37,9 +41,13 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
             written.
     """
     titles, name = item["metrics"], item["name"]
-    layout = lay_out(measurements, titles, item["title"], item["ours"], _protocol(item))
+    cited = summarise_cited(item["cited"], list(titles), item["derived"])
+    layout = lay_out(measurements, titles, item["title"], item["ours"], _protocol(item), cited)
+    summary = summarise(measurements, list(titles))
+    if len(cited):
+        summary = pd.concat([cited.drop(columns="path"), summary.assign(source="measured")])
     write_text(results / f"{name}.cells.csv", _csv(measurements))
-    write_text(results / f"{name}.csv", _csv(summarise(measurements, list(titles))))
+    write_text(results / f"{name}.csv", _csv(summary))
     write_text(results / f"{name}.tex", to_latex(layout, f"tab:{name}"))
     write_text(results / f"{name}.md", to_markdown(layout))
 
@@ -75,6 +83,49 @@ def summarise(measurements: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFram
     )
     sizes = ["n_test", *(f"{metric}_n" for metric in metrics)]
     return summary.astype(dict.fromkeys(sizes, "Int64"))
+
+
+def summarise_cited(
+    cited: Mapping[str, Any] | None, metrics: Sequence[str], derived: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Published numbers as rows like `summarise`'s, with their `source` and the `path` they are in.
+
+    What is derived is computed from the published means; it has no standard deviation.
+
+    Args:
+        cited: None, or `path` and `rows` (from `Plan.published_rows`).
+        metrics: the columns.
+        derived: `kind` and `of` by metric.
+    """
+    rows = cited["rows"] if cited else []
+    by_method: dict[tuple[str, ...], list[Values]] = {}
+    for row in rows:
+        place = tuple(row[column] for column in (*GROUP, "architecture", "method", "source"))
+        by_method.setdefault(place, []).append(row)
+    summary = [
+        {
+            **dict(zip((*GROUP, "architecture", "method", "source"), place, strict=True)),
+            **_cited_statistics(some, metrics, derived),
+            "path": cited["path"] if cited else "",
+        }
+        for place, some in by_method.items()
+    ]
+    return pd.DataFrame(summary)
+
+
+def _cited_statistics(
+    rows: Sequence[Values], metrics: Sequence[str], derived: Mapping[str, Any]
+) -> Values:
+    means = {row["metric"]: row["mean"] for row in rows}
+    deviations = {row["metric"]: row["std"] for row in rows}
+    for metric, entry in derived.items():
+        if set(entry["of"]) <= set(means):
+            means[metric] = combine(entry["kind"], [means[part] for part in entry["of"]])
+    statistics: Values = {}
+    for metric in metrics:
+        statistics[f"{metric}_mean"] = means.get(metric, math.nan)
+        statistics[f"{metric}_std"] = deviations.get(metric, math.nan)
+    return statistics
 
 
 def improvement(summary: pd.DataFrame, metrics: Sequence[str], ours: Sequence[str]) -> pd.DataFrame:
@@ -197,6 +248,7 @@ def lay_out(
     title: str,
     ours: Sequence[str],
     protocol: str = "",
+    cited: pd.DataFrame | None = None,
 ) -> Layout:
     """A table laid out as Table 1 of the paper.
 
@@ -206,6 +258,7 @@ def lay_out(
         title: the caption's first sentence.
         ours: labels of the methods that a last row per data set compares with the others.
         protocol: a sentence of the caption on what was measured.
+        cited: published numbers, from `summarise_cited`; they stand first in their group.
 
     Raises:
         UserError: as `summarise`.
@@ -215,16 +268,20 @@ def lay_out(
     architectures = list(dict.fromkeys(summary["architecture"]))
     columns = [(architecture, metric) for architecture in architectures for metric in titles]
     several_threats = len(summary[["norm", "epsilon"]].drop_duplicates()) > 1
+    others = pd.DataFrame(columns=GROUP) if cited is None or cited.empty else cited
     groups = []
     for (dataset, norm, epsilon), chosen in summary.groupby(GROUP, sort=False):
-        rows = _method_rows(chosen, columns, summary)
+        published = others[(others[GROUP] == [dataset, norm, epsilon]).all(axis="columns")]
+        best = _best(pd.concat([published, chosen]) if len(published) else chosen, columns)
+        rows = _cited_rows(published, columns, best)
+        rows += _method_rows(chosen, columns, summary, best)
         if gains is not None:
             own = gains[(gains[GROUP] == [dataset, norm, epsilon]).all(axis="columns")]
             rows.append(("↑ (%)", _gain_entries(own, columns)))
         threat = (_threat(str(norm), str(epsilon)),) if several_threats else ()
         groups.append(Group((str(dataset), *threat), rows))
     return Layout(
-        caption=_caption(summary, titles, title, ours, protocol),
+        caption=_caption(summary, titles, title, ours, protocol, others),
         architectures=architectures,
         metrics=list(titles.values()),
         groups=groups,
@@ -232,14 +289,48 @@ def lay_out(
     )
 
 
-def _method_rows(
-    group: pd.DataFrame, columns: Sequence[tuple[str, str]], summary: pd.DataFrame
-) -> list[tuple[str, list[Entry]]]:
-    best = {
-        (architecture, metric): _rounded(rows[f"{metric}_mean"].max())
+Best = dict[tuple[str, str], str]
+"""The highest mean of each architecture and metric, as printed: equal numbers are bold together."""
+
+
+def _best(group: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> Best:
+    return {
+        (str(architecture), metric): _rounded(rows[f"{metric}_mean"].max())
         for architecture, rows in group.groupby("architecture", sort=False)
         for _, metric in columns
     }
+
+
+def _cited_rows(
+    group: pd.DataFrame, columns: Sequence[tuple[str, str]], best: Best
+) -> list[tuple[str, list[Entry]]]:
+    """A row per published method, marked, with its source."""
+    if group.empty:
+        return []
+    result = []
+    for (method, source), rows in group.groupby(["method", "source"], sort=False):
+        records = {record["architecture"]: record for record in _records(rows)}
+        entries = [
+            _cited_entry(records[architecture], metric, best[architecture, metric])
+            if architecture in records
+            else Entry("")
+            for architecture, metric in columns
+        ]
+        result.append((f"{method}{CITED} ({source})", entries))
+    return result
+
+
+def _cited_entry(record: Values, metric: str, best: str) -> Entry:
+    mean, std = record[f"{metric}_mean"], record[f"{metric}_std"]
+    if math.isnan(mean):
+        return Entry("")
+    tail = "" if math.isnan(std) else f" ± {std:.2f}"
+    return Entry(_rounded(mean), tail, bold=_rounded(mean) == best)
+
+
+def _method_rows(
+    group: pd.DataFrame, columns: Sequence[tuple[str, str]], summary: pd.DataFrame, best: Best
+) -> list[tuple[str, list[Entry]]]:
     metrics = list(dict.fromkeys(metric for _, metric in columns))
     result = []
     for _, rows in group.groupby(["method", "variant"], sort=False):
@@ -264,7 +355,6 @@ def _entry(record: Values | None, metric: str, best: str | None, row_seeds: int)
     tail = "" if math.isnan(std) else f" ± {std:.2f}"
     if seeds < row_seeds:
         tail += f" (n = {seeds})"
-    # Compared as printed, so that equal numbers are bold together.
     return Entry(_rounded(mean), tail, bold=_rounded(mean) == best)
 
 
@@ -303,6 +393,7 @@ def _caption(
     title: str,
     ours: Sequence[str],
     protocol: str,
+    cited: pd.DataFrame,
 ) -> str:
     threats = summary[["norm", "epsilon"]].drop_duplicates().to_numpy().tolist()
     sentences = [
@@ -315,6 +406,9 @@ def _caption(
     ]
     if ours:
         sentences.append(f"↑ (%): the best of {_join(ours)} relative to the best of the others")
+    if len(cited):
+        paths = _join(dict.fromkeys(cited["path"]))
+        sentences.append(f"{CITED} as published ({paths}), not measured here")
     return ". ".join(sentences) + "."
 
 
@@ -494,6 +588,7 @@ _LATEX = {
     "ℓ∞": r"$\ell_\infty$",
     "ℓ₂": r"$\ell_2$",
     "±": r"$\pm$",
+    "†": r"$^\dagger$",
     "↑": r"$\uparrow$",
     "×": r"$\times$",
     "−": "$-$",

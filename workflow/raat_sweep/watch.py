@@ -15,7 +15,7 @@ from raat_sweep.plan import Plan
 from raat_sweep.standing import Forecast, Row, Sweep, look
 from raat_sweep.submitted import STATES
 
-DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config/demo.yaml"
+DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config/config.yaml"
 """As for the Snakefile."""
 JOURNAL = Path(".snakemake/submitit")
 HEADER = ("cell", "state", "job", "node", "epoch", "loss", "robust", "ETA", "hours", "")

@@ -1,6 +1,7 @@
 localrules:
     table,
     figure,
+    comparison,
     cells,
 
 
@@ -45,6 +46,29 @@ rule figure:
         "../../envs/raat.yaml"
     params:
         item=lambda wildcards: describe(PLAN, wildcards.figure),
+    script:
+        "../scripts/build_item.py"
+
+
+rule comparison:
+    input:
+        lambda wildcards: sources(wildcards.comparison),
+    output:
+        csv=f"{RESULTS}/{{comparison}}.csv",
+        claims=f"{RESULTS}/{{comparison}}.claims.csv",
+        markdown=f"{RESULTS}/{{comparison}}.md",
+        html=report(
+            f"{RESULTS}/{{comparison}}.html",
+            caption="../report/comparison.rst",
+            category="Against the paper",
+            labels={"page": "{comparison}"},
+        ),
+    log:
+        f"{RESULTS}/logs/aggregate/{{comparison}}.log",
+    conda:
+        "../../envs/raat.yaml"
+    params:
+        item=lambda wildcards: describe(PLAN, wildcards.comparison),
     script:
         "../scripts/build_item.py"
 

@@ -8,7 +8,7 @@ ROOT = Path(str(workflow.current_basedir)).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow")]
 
 from raat_core.errors import UserError
-from raat_sweep.config import Table, read_config
+from raat_sweep.config import read_config
 from raat_sweep.items import build_with_gaps, describe, describe_cells, product_names
 from raat_sweep.jobs import hold_results, prepare_environment, require_writable
 from raat_sweep.plan import Plan
@@ -26,8 +26,6 @@ except UserError as error:
 
 RESULTS = PLAN.config.results
 CELLS = f"{RESULTS}/cells"
-TABLES = [name for name, item in PLAN.config.items.items() if isinstance(item, Table)]
-FIGURES = [name for name in PLAN.config.items if name not in TABLES]
 DATA = PLAN.data
 prepare_environment(ROOT, PLAN.config.plugins, DATA)
 
@@ -36,13 +34,20 @@ wildcard_constraints:
     cell="[A-Za-z0-9._+-]+",
     attacks="(best|last)_[0-9a-f]+",
     dataset="|".join(PLAN.prepared) or "(?!)",
-    table="|".join(TABLES) or "(?!)",
-    figure="|".join(FIGURES) or "(?!)",
+    table="|".join(PLAN.items_of("table")) or "(?!)",
+    figure="|".join(PLAN.items_of("figure")) or "(?!)",
+    comparison="|".join(PLAN.items_of("comparison")) or "(?!)",
 
 
 def products(name):
     """The files that an item of the config consists of."""
     return [f"{RESULTS}/{product}" for product in product_names(PLAN, name)]
+
+
+def everything():
+    """All files that the config asks for, but for the report of them."""
+    items = [product for name in PLAN.config.items for product in products(name)]
+    return [*items, f"{RESULTS}/cells.csv"]
 
 
 def trained(cell):
@@ -107,11 +112,11 @@ def both_resources(wildcards):
 
 
 def unfinished_items():
-    """Tables and figures that were asked for and not made."""
+    """Tables, figures and comparisons that were asked for and not made."""
     jobs = [
         job
         for job in workflow.dag.needrun_jobs()
-        if job.rule.name in ("table", "figure")
+        if job.rule.name in ("table", "figure", "comparison")
     ]
     return [str(job.wildcards[0]) for job in jobs]
 

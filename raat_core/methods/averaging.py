@@ -1,0 +1,187 @@
+"""Weight averaging: an exponential moving average of the weights is the method's result.
+
+The framework of ReBAT (Wang et al., NeurIPS 2023), in which RAAT# stands too (Section 5.3). Until
+averaging starts the average is the trained model itself, and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from raat_core.losses import kl_divergence
+from raat_core.methods.base import LogitsMode, Method, MethodSettings, Start, Step, departure
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class AveragingSettings(MethodSettings):
+    """Settings of the average, shared by WA, ReBAT and RAAT#."""
+
+    decay: float = Field(
+        0.999, ge=0, lt=1, description="What every step keeps of the averaged weights."
+    )
+    average_from: int = Field(
+        105, ge=0, description="The first epoch, counted from 0, whose steps are averaged."
+    )
+    evaluate_online: bool = departure(
+        False,
+        True,
+        "Evaluate the trained model after every epoch too, for the history alone; instead of the "
+        "averaged one only.",
+    )
+    repeat_forwards: bool = departure(
+        False,
+        True,
+        "Forward in training mode what the released code does to watch the training, which "
+        "BatchNorm's statistics see: x' after an attack whose mode is train, x after the "
+        "optimiser's step, and in RAAT# x' once more before it.",
+    )
+
+    def check_recipe(self, epochs: int) -> None:
+        """See `MethodSettings.check_recipe`."""
+        if self.average_from >= epochs:
+            raise ValueError(
+                f"method.average_from = {self.average_from}: must be below "
+                f"recipe.epochs = {epochs}, or the weights are never averaged"
+            )
+
+
+class Averaging(Method):
+    """Averages all parameters and BatchNorm's statistics after every step, and reports that.
+
+    average = decay * average + (1 - decay) * model. It starts from the model as it is before the
+    first step of epoch `average_from`.
+    """
+
+    settings: AveragingSettings
+
+    def __init__(self, settings: MethodSettings) -> None:
+        super().__init__(settings)
+        self._average: nn.Module | None = None
+        self._weights: dict[str, Tensor] = {}
+        """The averaged model's own tensors, or those of a resumed state that it is to get."""
+
+    @abstractmethod
+    def objective(self, step: Step) -> dict[str, Tensor]:
+        """As `Method.loss`, once the average is there for the step."""
+
+    def averages(self, step: Step) -> bool:
+        """Whether the step's epoch is averaged: before, the average is the model."""
+        return step.epoch >= self.settings.average_from
+
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        if self.averages(step) and not self._weights:
+            # Before the step's attack or forwards move BatchNorm's statistics.
+            self._weights = dict(step.model.state_dict())
+            self.average_of(step.model)
+        return self.objective(step)
+
+    def after_step(self, step: Step) -> None:
+        if self.settings.repeat_forwards:
+            step.logits(self.watched(step), "train")
+        if self.averages(step):
+            self._update(step.model)
+
+    def watched(self, step: Step) -> Tensor:
+        """The images that `repeat_forwards` forwards after the optimiser's step."""
+        return step.stacked_views()[0]
+
+    def average_of(self, model: nn.Module) -> nn.Module:
+        """The averaged model; `model` itself before averaging starts."""
+        if not self._weights:
+            return model
+        if self._average is None:
+            average = copy.deepcopy(model).requires_grad_(False).eval()
+            average.zero_grad()
+            average.load_state_dict(self._weights)
+            self._average, self._weights = average, average.state_dict()
+        return self._average
+
+    def _update(self, model: nn.Module) -> None:
+        import torch
+
+        online = model.state_dict()
+        averaged = [name for name, tensor in self._weights.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            [self._weights[name] for name in averaged],
+            [online[name] for name in averaged],
+            1 - self.settings.decay,
+        )
+        for name in self._weights.keys() - set(averaged):  # BatchNorm's counters.
+            self._weights[name].copy_(online[name])
+
+    def attacked(
+        self,
+        step: Step,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        start: Start = "uniform",
+        radius: float = 1.0,
+        name: str = "attack",
+    ) -> Tensor:
+        """`Step.attack`, and the forward that follows it in the released code."""
+        adversarial = step.attack(images, labels, start=start, radius=radius, name=name)
+        if self.settings.repeat_forwards and step.attack_batchnorm == "train":
+            step.logits(adversarial, "train")
+        return adversarial
+
+    def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
+        models = {"averaged": self.average_of(model)}
+        if self.settings.evaluate_online:
+            models["online"] = model
+        return models
+
+    def state(self) -> dict[str, Tensor]:
+        return self._weights
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._average, self._weights = None, dict(state)
+
+
+class ConsultedAverageSettings(AveragingSettings):
+    """Settings of methods whose objective asks the averaged model."""
+
+    average_mode: Literal["eval", "train-until-evaluated"] = departure(
+        "eval",
+        "train-until-evaluated",
+        "BatchNorm's mode in the averaged model's forwards while training: eval, or train up to "
+        "the end of epoch average_from, after which the released code evaluates it for the first "
+        "time, and eval from then on.",
+    )
+
+
+class ConsultedAverage(Averaging):
+    """An average that the objective asks."""
+
+    settings: ConsultedAverageSettings
+
+    def average_logits(self, step: Step, images: Tensor) -> Tensor:
+        """Logits (N, K) of the averaged model, without gradients.
+
+        In train mode they are by the batch's statistics, and the average's own running statistics
+        see `images`; before averaging starts these are the model's, which must not.
+        """
+        settings = self.settings
+        mode: LogitsMode = "eval"
+        if settings.average_mode != "eval" and step.epoch <= settings.average_from:
+            mode = "train" if self.averages(step) else "batch"
+        return step.logits(images, mode, self.average_of(step.model))
+
+    def divergence(self, step: Step, adversarial: Tensor, logits: Tensor) -> Tensor:
+        """ReBAT's mean KL(p_average(x') || p(x')), a scalar; zero before averaging starts.
+
+        Args:
+            step: the step.
+            adversarial: x', (N, C, H, W).
+            logits: the trained model's at x', (N, K); gradients flow into them alone.
+        """
+        if not self.averages(step):
+            return logits.new_zeros(())
+        return kl_divergence(self.average_logits(step, adversarial), logits).mean()

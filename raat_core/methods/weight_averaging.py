@@ -1,0 +1,31 @@
+"""WA: PGD-AT whose weights are averaged (Izmailov et al., UAI 2018; Section 5.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from raat_core.losses import cross_entropy
+from raat_core.methods.averaging import Averaging, AveragingSettings
+from raat_core.methods.base import Step, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class WeightAveragingSettings(AveragingSettings):
+    """Settings of WA."""
+
+    name: Literal["wa"] = "wa"
+
+
+@register
+class WeightAveraging(Averaging):
+    """CE(p(x'), y); the average of the weights is reported."""
+
+    Settings = WeightAveragingSettings
+    settings: WeightAveragingSettings
+
+    def objective(self, step: Step) -> dict[str, Tensor]:
+        (images,) = step.views
+        adversarial = self.attacked(step, images, step.labels)
+        return {"supervised": cross_entropy(step.forward(adversarial), step.labels).mean()}

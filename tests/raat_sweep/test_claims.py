@@ -1,0 +1,174 @@
+"""Tests of claims, against scipy's and against what is known of the data."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from raat_core.cell_folder import CellFolder
+from raat_core.evaluation.records import Record
+from raat_sweep.claims import judge, paired_p, verdict
+
+CLAIM: dict[str, Any] = {
+    "metric": "aa",
+    "left": ["RAAT"],
+    "right": ["PGD-AT"],
+    "relation": "above",
+    "margin": 0.0,
+}
+LEVEL = 0.05
+
+
+@given(arrays(float, st.integers(2, 30), elements=st.floats(-50, 50, width=32)))
+def test_the_two_sided_test_is_scipys(differences: np.ndarray[Any, Any]) -> None:
+    if stats.sem(differences) < 1e-6:
+        return
+    expected = stats.ttest_1samp(differences, 0.0).pvalue
+    assert paired_p(differences) == pytest.approx(expected, rel=1e-6)
+
+
+@given(arrays(float, st.integers(2, 30), elements=st.floats(-5, 5, width=32)))
+def test_equality_is_the_larger_of_two_one_sided_tests(differences: np.ndarray[Any, Any]) -> None:
+    if stats.sem(differences) < 1e-6:
+        return
+    above = stats.ttest_1samp(differences, -2.0, alternative="greater").pvalue
+    below = stats.ttest_1samp(differences, 2.0, alternative="less").pvalue
+    assert paired_p(differences, margin=2.0) == pytest.approx(max(above, below), rel=1e-6)
+
+
+def test_no_spread_and_too_few_pairs() -> None:
+    assert math.isnan(paired_p(np.array([1.0])))
+    assert paired_p(np.array([1.0, 1.0])) == 0.0
+    assert paired_p(np.array([0.0, 0.0])) == 1.0
+    assert paired_p(np.array([0.0, 0.0]), margin=1.0) == 0.0
+    assert paired_p(np.array([2.0, 2.0]), margin=1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "margin", "expected"),
+    [
+        (1.0, 0.01, 0.0, "held"),
+        (1.0, 0.2, 0.0, "undecided (as claimed, not significant)"),
+        (1.0, math.nan, 0.0, "undecided (as claimed, no test)"),
+        (0.0, 1.0, 0.0, "not held"),
+        (-1.0, 0.01, 0.0, "not held"),
+        (math.nan, math.nan, 0.0, "not measured"),
+        (-0.5, 0.01, 1.0, "held"),
+        (-0.5, 0.2, 1.0, "undecided (not shown to be within the margin)"),
+        (-1.5, 0.9, 1.0, "not held"),
+    ],
+)
+def test_verdicts(difference: float, p: float, margin: float, expected: str) -> None:
+    assert verdict(difference, p, margin, LEVEL) == expected
+
+
+def record(folder: Path, cell: str, correct: list[int], index: list[int] | None = None) -> float:
+    """Write a record of a few images; returns its accuracy."""
+    labels = np.zeros(len(correct), dtype=np.int32)
+    places = np.array(index or range(len(correct)), dtype=np.int32)
+    made = Record(places, labels, 1 - np.array(correct, dtype=np.int32), {})
+    path = CellFolder(folder / cell).record("aa")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.write(path)
+    return made.accuracy
+
+
+def measured(
+    folder: Path, method: str, correct: list[list[int] | None], dataset: str = "D", **more: Any
+) -> list[dict[str, Any]]:
+    """A row per seed, with its record; None: the seed has no value."""
+    rows = []
+    for seed, outcomes in enumerate(correct):
+        cell = f"{dataset}_{method}_s{seed}".replace(" ", "")
+        accuracy = math.nan if outcomes is None else record(folder, cell, outcomes, **more)
+        rows.append(
+            {
+                "dataset": dataset,
+                "architecture": "A",
+                "norm": "linf",
+                "epsilon": "8/255",
+                "method": method,
+                "seed": seed,
+                "metric": "aa",
+                "cell": cell,
+                "record": "aa",
+                "accuracy": accuracy,
+            }
+        )
+    return rows
+
+
+def test_pairs_are_cells_of_one_seed_and_one_image(tmp_path: Path) -> None:
+    left, right = [[1, 1, 1, 0], [1, 1, 0, 1]], [[1, 0, 0, 0], [1, 0, 1, 0]]
+    rows = [*measured(tmp_path, "RAAT", [*left]), *measured(tmp_path, "PGD-AT", [*right])]
+    (outcome,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
+    by_image = 100 * (np.mean(left, axis=0) - np.mean(right, axis=0))
+    assert outcome.difference == pytest.approx(37.5)
+    assert (outcome.left_mean, outcome.right_mean, outcome.seeds) == (75.0, 37.5, 2)
+    assert outcome.p_samples == pytest.approx(stats.ttest_1samp(by_image, 0).pvalue)
+    assert outcome.p_seeds == pytest.approx(stats.ttest_1samp([50.0, 25.0], 0).pvalue)
+    (over_seeds,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "seeds", LEVEL)
+    assert over_seeds.verdict == verdict(37.5, outcome.p_seeds, 0.0, LEVEL)
+
+
+def test_seeds_without_both_sides_are_left_out(tmp_path: Path) -> None:
+    rows = [
+        *measured(tmp_path, "RAAT", [[1, 1], None, [1, 1]]),
+        *measured(tmp_path, "PGD-AT", [[1, 0], [1, 1]]),
+    ]
+    (outcome,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
+    assert (outcome.seeds, outcome.difference) == (1, 50.0)
+    assert math.isnan(outcome.p_seeds)
+
+
+def test_different_images_are_not_paired(tmp_path: Path) -> None:
+    rows = [
+        *measured(tmp_path, "RAAT", [[1, 1], [1, 1]]),
+        *measured(tmp_path, "PGD-AT", [[1, 0], [0, 1]], index=[5, 9]),
+    ]
+    (outcome,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
+    assert math.isnan(outcome.p_samples)
+    assert (outcome.p_seeds, outcome.verdict) == (0.0, "held"), "the other test decides"
+
+
+def test_of_several_rows_the_best_is_taken_in_each_place(tmp_path: Path) -> None:
+    rows = [
+        *measured(tmp_path, "RAAT", [[1, 0, 0, 0]]),
+        *measured(tmp_path, "RAAT++", [[1, 1, 0, 0]]),
+        *measured(tmp_path, "PGD-AT", [[1, 0, 0, 0]]),
+        *measured(tmp_path, "RAAT", [[1, 1]], dataset="E"),
+        *measured(tmp_path, "RAAT++", [[1, 0]], dataset="E"),
+        *measured(tmp_path, "PGD-AT", [[1, 0]], dataset="E"),
+        *measured(tmp_path, "PGD-AT", [[1, 0]], dataset="without the others"),
+    ]
+    claim = {**CLAIM, "left": ["RAAT", "RAAT++"]}
+    first, second = judge(claim, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
+    assert (first.place["dataset"], first.left, first.left_mean) == ("D", "RAAT++", 50.0)
+    assert (second.place["dataset"], second.left, second.left_mean) == ("E", "RAAT", 100.0)
+
+
+def test_what_is_not_measured_says_so(tmp_path: Path) -> None:
+    rows = [*measured(tmp_path, "RAAT", [None]), *measured(tmp_path, "PGD-AT", [[1, 0]])]
+    (outcome,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
+    assert outcome.verdict == "not measured"
+    assert outcome.seeds == 0
+
+
+def test_a_derived_metric_is_tested_over_seeds_alone(tmp_path: Path) -> None:
+    rows = [
+        *measured(tmp_path, "RAAT", [[1, 1], [1, 0]]),
+        *measured(tmp_path, "PGD-AT", [[1, 0], [0, 0]]),
+    ]
+    frame = pd.DataFrame(rows).assign(metric="nrr", record="")
+    (outcome,) = judge({**CLAIM, "metric": "nrr"}, frame, tmp_path, "samples", LEVEL)
+    assert math.isnan(outcome.p_samples)
+    assert (outcome.p_seeds, outcome.verdict) == (0.0, "held")

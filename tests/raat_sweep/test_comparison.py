@@ -1,0 +1,204 @@
+"""Measured beside published: from a config to the page, with the paper's own config."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from raat_core.errors import UserError
+from raat_core.spec import Cell
+from raat_sweep.comparison import compare, write_comparison
+from raat_sweep.config import read_config, read_config_file
+from raat_sweep.items import describe
+from raat_sweep.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+CSV = """dataset,architecture,norm,epsilon,method,source,metric,mean,std
+Digits,ResNet-mini,linf,8/255,PGD-AT,S,clean,80,1
+Digits,ResNet-mini,linf,8/255,PGD-AT,S,pgd10,40,
+Digits,ResNet-mini,linf,8/255,RAAT,S,clean,82,0.5
+Digits,ResNet-mini,linf,8/255,RAAT,S,pgd10,50,0.5
+Digits,ResNet-mini,linf,8/255,Other,S,pgd10,60,0.5
+Digits,ResNet-mini,linf,4/255,RAAT,S,pgd10,70,0.5
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    (tmp_path / "numbers.csv").write_text(CSV)
+    return Plan(read_config(sweep(tmp_path), "test"))
+
+
+def sweep(folder: Path, **comparison: Any) -> dict[str, Any]:
+    grid = {
+        "datasets": ["digits"],
+        "architectures": ["resnet-mini"],
+        "methods": ["PGD-AT", "RAAT"],
+        "seeds": [0, 1],
+    }
+    table = {
+        "kind": "table",
+        "title": "T",
+        "metrics": ["clean", "pgd10", "cw"],
+        "grids": [grid],
+        "ours": ["RAAT"],
+    }
+    panel = {
+        "title": "",
+        "x": "lambda",
+        "x_label": "",
+        "metrics": ["clean"],
+        "grids": [{**grid, "methods": ["RAAT"], "vary": {"lambda": [1, 2]}}],
+    }
+    compared = {
+        "kind": "comparison",
+        "title": "C",
+        "published": {"t": str(folder / "numbers.csv")},
+        "claims": [
+            {"claim": "A", "item": "t", "metric": "aa", "left": ["RAAT"], "right": ["PGD-AT"]}
+        ],
+        **comparison,
+    }
+    figure = {"kind": "figure", "title": "F", "panels": {"a": panel}}
+    return {"items": {"c": compared, "t": table, "f": figure}}
+
+
+def measured(item: dict[str, Any], accuracies: dict[tuple[str, str], list[float]]) -> pd.DataFrame:
+    """Measurements of a comparison's rows, given by method and metric; others are gaps."""
+    rows = []
+    for row in item["rows"]:
+        of_row = accuracies.get((row["method"], row["metric"]), [math.nan, math.nan])
+        accuracy = of_row[row["seed"]]
+        gap = "not attacked" if math.isnan(accuracy) else ""
+        rows.append({**row, "accuracy": accuracy, "samples": 10, "gap": gap, "log": ""})
+    return pd.DataFrame(rows)
+
+
+def test_a_comparison_asks_for_what_is_published_and_claimed(plan: Plan) -> None:
+    asked = {(row["part"], row["metric"]) for row in plan.rows_of("c")}
+    assert asked == {("t", "clean"), ("t", "pgd10"), ("0", "aa")}
+    assert {cell for cell, _ in plan.jobs_of("c")} == {cell for cell, _ in plan.jobs_of("t")}
+    published = [(row["method"], row["metric"]) for row in plan.published_rows("c")]
+    assert published == [(m, a) for m in ("PGD-AT", "RAAT") for a in ("clean", "pgd10")]
+
+
+def test_differences_spreads_and_gains_are_computed(plan: Plan, tmp_path: Path) -> None:
+    item = describe(plan, "c")
+    frame = measured(
+        item,
+        {
+            ("PGD-AT", "clean"): [78.0, 79.0],
+            ("RAAT", "clean"): [85.0, 85.0],
+            ("PGD-AT", "pgd10"): [40.0, 41.0],
+        },
+    )
+    rows = {(r["method"], r["metric"]): r for r in compare(frame, item).to_dict("records")}
+    pgd_at = rows["PGD-AT", "clean"]
+    assert (pgd_at["mean"], pgd_at["n_seeds"], pgd_at["difference"]) == (78.5, 2, -1.5)
+    assert pgd_at["within_spread"] is True, "1.5 <= 1 + 0.71"
+    assert rows["PGD-AT", "pgd10"]["within_spread"] is True, "0.5 <= 0.71, without a published std"
+    assert rows["RAAT", "clean"]["within_spread"] is False, "3 > 0.5 + 0"
+    missing = rows["RAAT", "pgd10"]
+    assert missing["within_spread"] is None
+    assert math.isnan(missing["difference"])
+    gain = rows["↑ (%)", "clean"]
+    assert gain["published_mean"] == pytest.approx(100 * (82 - 80) / 80)
+    assert gain["mean"] == pytest.approx(100 * (85 - 78.5) / 78.5)
+    assert math.isnan(rows["↑ (%)", "pgd10"]["mean"])
+
+    contents = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        write_comparison(frame, item, folder)
+        contents.append({path.name: path.read_text() for path in folder.iterdir()})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"c.csv", "c.claims.csv", "c.md", "c.html"}
+    page = contents[0]["c.md"]
+    assert "3 of 4 numbers are measured, 2 of them within the spread of both." in page
+    assert "| A | Digits, ResNet-mini, ℓ∞ 8/255 | RAAT: – | PGD-AT: – |" in page
+    assert "not measured" in contents[0]["c.html"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"published": {"x": "numbers.csv"}}, "items.c.published = 'x'; allowed: t"),
+        ({"published": {"f": "numbers.csv"}}, "items.c.published = 'f'; allowed: t"),
+        ({"published": {"t": "none.csv"}}, "items.c.published.t = 'none.csv': cannot be read"),
+        ({"published": {}, "claims": []}, "published, claims: one of them must have an entry"),
+        ({"claim": {"item": "c"}}, "items.c.claims.0.item = 'c'; allowed: t, f"),
+        ({"claim": {"item": "f"}}, "items.c.claims.0.panel = ''; allowed: a"),
+        ({"claim": {"panel": "a"}}, "items.c.claims.0.panel = 'a': t is a table"),
+        ({"claim": {"metric": "x"}}, "items.c.claims.0.metric = 'x'; allowed: clean"),
+        ({"claim": {"left": ["TRADES"]}}, "items.c.claims.0: 'TRADES'; allowed: PGD-AT, RAAT"),
+        ({"claim": {"relation": "equal"}}, "margin = 0: must be above 0 for relation: equal"),
+        ({"claim": {"margin": 1}}, "margin = 1: must be above 0 for relation: equal, and not"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (tmp_path / "numbers.csv").write_text(CSV)
+    config = sweep(tmp_path, **{k: v for k, v in changes.items() if k != "claim"})
+    if "claim" in changes:
+        config["items"]["c"]["claims"][0].update(changes["claim"])
+    with pytest.raises(UserError) as error:
+        Plan(read_config(config, "test"))
+    assert message in str(error.value)
+
+
+def test_patterns_stand_for_varied_rows(tmp_path: Path) -> None:
+    (tmp_path / "numbers.csv").write_text(CSV)
+    claim = {
+        "claim": "B",
+        "item": "f",
+        "panel": "a",
+        "metric": "clean",
+        "left": ["RAAT (lambda = *)"],
+        "right": ["RAAT (lambda = 1)"],
+    }
+    made = Plan(read_config(sweep(tmp_path, claims=[claim]), "test"))
+    (resolved,) = made.claims_of("c")
+    assert resolved.left == ("RAAT (lambda = 1)", "RAAT (lambda = 2)")
+
+
+CONFIGS = [ROOT / "config" / name for name in ("config.yaml", "released.yaml")]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_papers_matrix_is_whole(path: Path) -> None:
+    """Every published number has its cells, three seeds each; Figure 5 shares Table 1's."""
+    plan = Plan(read_config_file(path))
+    compared: dict[str, set[tuple[str, ...]]] = {}
+    for row in plan.published_rows("comparison"):
+        compared.setdefault(row["part"], set()).add((row["dataset"], row["method"], row["metric"]))
+    assert {table: len(rows) for table, rows in compared.items()} == {
+        "table1": 90,  # both architectures count once
+        "table2": 2,
+        "table3": 3 * 2 * 2,
+        "table5": 90,
+    }
+    sizes = {name: len(plan.cells_of(name)) for name in plan.config.items}
+    assert (sizes["table1"], sizes["table2"], sizes["table3"]) == (108, 3, 18)
+    assert sizes["table5"] == 54
+    table1 = {cell.name for cell in plan.cells_of("table1")}
+    assert {cell.name for cell in plan.cells_of("table2")} <= table1
+    shared = [cell for cell in plan.cells_of("figure5") if cell.name in table1]
+    labels = sorted({f"{cell.method.name}" for cell in shared})
+    assert labels == ["cons-at", "mart", "pgd-at", "raat", "trades"]
+    assert len(plan.claims_of("comparison")) > 20
+
+
+def test_the_paper_and_the_released_code_differ_where_they_should() -> None:
+    def settings(path: Path) -> dict[str, Cell]:
+        plan = Plan(read_config_file(path))
+        rows = {(row["method"], row["seed"]): row["cell"] for row in plan.rows_of("table5")}
+        return {method: plan.cells[cell] for (method, seed), cell in rows.items() if seed == 0}
+
+    paper, released = (settings(path) for path in CONFIGS)
+    assert paper["RAAT"].method.variant == "paper"
+    assert released["RAAT"].method.variant == "released"
+    assert str(released["RAAT"].threat_model.step_size) == "1/17"  # 15/255
+    assert released["RAAT"].architecture == "resnet-18-bottleneck"
+    assert paper["RAAT"].recipe == released["RAAT"].recipe

@@ -1,0 +1,316 @@
+"""Measured against published numbers, and claims with their tests: CSV, Markdown and HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raat_core.spec import NORM_SYMBOLS
+from raat_core.storage import write_text
+from raat_sweep.claims import Outcome, judge
+from raat_sweep.tables import improvement, summarise
+
+GAP = "–"
+PLACE = ["dataset", "architecture", "norm", "epsilon"]
+NUMBERS = [
+    "published_mean", "published_std", "mean", "std", "n_seeds", "difference", "within_spread",
+]  # fmt: skip
+GAIN = "↑ (%)"
+
+
+def write_comparison(measurements: pd.DataFrame, item: Mapping[str, Any], results: Path) -> None:
+    """Write `NAME.csv`, `NAME.claims.csv`, `NAME.md` and `NAME.html`; equal input, equal bytes.
+
+    Args:
+        measurements: what `measure` and `derive` made of `Plan.rows_of`.
+        item: `name`, `title`, `published` (from `Plan.published_rows`), `tables` (`title`, `path`,
+            `ours` by name), `claims`, `metrics` (metric: column title), `test`, `level`.
+        results: the folder that the files are written to.
+
+    Raises:
+        UserError: two cells share a row and a seed, or a file cannot be written.
+    """
+    compared = compare(measurements, item)
+    claims = judge_claims(measurements, item, results / "cells")
+    name = item["name"]
+    write_text(results / f"{name}.csv", _csv(compared))
+    write_text(results / f"{name}.claims.csv", _csv(claims))
+    page = _page(compared, claims, item)
+    write_text(results / f"{name}.md", "\n".join(_markdown(page)))
+    write_text(results / f"{name}.html", "\n".join(_html(page, item["title"])))
+
+
+def compare(measurements: pd.DataFrame, item: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per published number of a cell that the sweep has.
+
+    Columns `table`, data set, architecture, ball, method, variant, metric, `published_mean` and
+    `published_std`, `mean` and `std` over `n_seeds` seeds, `difference` (ours minus published,
+    percentage points) and `within_spread`: whether the intervals mean ± std of both overlap, a
+    missing std counting as 0; empty without our mean. Rows of the method `↑ (%)` hold the best of
+    `ours` over the best of the others in percent, computed from the means on either side.
+    """
+    frames = [
+        _compare_table(measurements[measurements["part"] == table], table, item)
+        for table in item["tables"]
+    ]
+    columns = ["table", *PLACE, "method", "variant", "metric", *NUMBERS]
+    return pd.concat([pd.DataFrame(columns=columns), *frames])[columns]
+
+
+def _compare_table(measurements: pd.DataFrame, table: str, item: Mapping[str, Any]) -> pd.DataFrame:
+    published = [row for row in item["published"] if row["part"] == table]
+    if not published:
+        return pd.DataFrame()
+    metrics = list(dict.fromkeys(row["metric"] for row in published))
+    summary = summarise(measurements, metrics)
+    ours = {(*_place(row), row["method"], row["variant"]): row for row in _records(summary)}
+    rows = [
+        _compared(row, ours[(*_place(row), row["method"], row["variant"])]) for row in published
+    ]
+    if item["tables"][table]["ours"]:
+        rows += _gains(published, summary, metrics, item["tables"][table]["ours"])
+    return pd.DataFrame([{"table": table, **row} for row in rows])
+
+
+def _compared(published: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    metric = published["metric"]
+    mean, std = ours[f"{metric}_mean"], ours[f"{metric}_std"]
+    difference = mean - published["mean"]
+    spread = sum(value for value in (published["std"], std) if not math.isnan(value))
+    return {
+        **{key: published[key] for key in (*PLACE, "method", "variant", "metric")},
+        "published_mean": published["mean"],
+        "published_std": published["std"],
+        "mean": mean,
+        "std": std,
+        "n_seeds": ours[f"{metric}_seeds"],
+        "difference": difference,
+        "within_spread": None if math.isnan(difference) else abs(difference) <= spread,
+    }
+
+
+def _gains(
+    published: Sequence[Mapping[str, Any]],
+    summary: pd.DataFrame,
+    metrics: Sequence[str],
+    ours: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The ↑ row of the paper's tables from the published means, and from ours."""
+    wide: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in published:
+        place = dict(zip((*PLACE, "method"), (*_place(row), row["method"]), strict=True))
+        wide.setdefault(tuple(place.values()), {**place})[f"{row['metric']}_mean"] = row["mean"]
+    theirs = improvement(pd.DataFrame(wide.values()), metrics, ours)
+    measured = {_place(row): row for row in _records(improvement(summary, metrics, ours))}
+    return [
+        {
+            **dict(zip(PLACE, _place(row), strict=True)),
+            "method": GAIN,
+            "variant": "",
+            "metric": metric,
+            "published_mean": row[metric],
+            "mean": measured[_place(row)][metric],
+            "difference": measured[_place(row)][metric] - row[metric],
+        }
+        for row in _records(theirs)
+        for metric in metrics
+    ]
+
+
+def judge_claims(measurements: pd.DataFrame, item: Mapping[str, Any], cells: Path) -> pd.DataFrame:
+    """One row per claim, data set, architecture and ball."""
+    rows = []
+    for index, claim in enumerate(item["claims"]):
+        of_claim = measurements[measurements["part"] == str(index)]
+        for outcome in judge(claim, of_claim, cells, item["test"], item["level"]):
+            rows.append(_claim_row(claim, outcome))
+    return pd.DataFrame(rows, columns=_CLAIM_COLUMNS)
+
+
+_CLAIM_COLUMNS = [
+    "claim", "source", *PLACE, "metric", "left", "right", "margin", "left_mean", "right_mean",
+    "difference", "n_seeds", "p_seeds", "p_samples", "verdict",
+]  # fmt: skip
+
+
+def _claim_row(claim: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    return {
+        **{key: claim[key] for key in ("claim", "source", "metric")},
+        **outcome.place,
+        "left": outcome.left,
+        "right": outcome.right,
+        "margin": claim["margin"] or math.nan,
+        "left_mean": outcome.left_mean,
+        "right_mean": outcome.right_mean,
+        "difference": outcome.difference,
+        "n_seeds": outcome.seeds,
+        "p_seeds": outcome.p_seeds,
+        "p_samples": outcome.p_samples,
+        "verdict": outcome.verdict,
+    }
+
+
+Block = str | tuple[list[str], list[list[str]]]
+"""A heading (`# ...`), a paragraph, or a table: its header and its rows."""
+
+
+def _page(compared: pd.DataFrame, claims: pd.DataFrame, item: Mapping[str, Any]) -> list[Block]:
+    page: list[Block] = [f"# {item['title']}"]
+    if item["claims"]:
+        page += ["## Claims", _how_tested(item), _claims_table(claims, item["metrics"])]
+    for table, described in item["tables"].items():
+        rows = compared[compared["table"] == table]
+        page += [
+            f"## {described['title'].rstrip('.')}",
+            f"Published numbers: {described['path']}. Percent, mean ± sample standard deviation "
+            f"over n seeds. Difference: measured minus published; ✓ where mean ± std of both "
+            f"overlap. {_tally(rows)}",
+            _numbers_table(rows, item["metrics"]),
+        ]
+    return page
+
+
+def _how_tested(item: Mapping[str, Any]) -> str:
+    decides = {"samples": "test images", "seeds": "seeds"}[item["test"]]
+    return (
+        f"Paired t-tests of left minus right, over seeds and over test images (whose outcomes are "
+        f"averaged over seeds); for a claimed equality, two one-sided tests against the margin. A "
+        f"claim held if the difference is as claimed and p over {decides} is below "
+        f"{item['level']:g}. Where a side names several rows, the one with the highest mean was "
+        f"taken, which favours it."
+    )
+
+
+def _claims_table(claims: pd.DataFrame, titles: Mapping[str, str]) -> Block:
+    header = ["Claim", "Where", "Left", "Right", "Difference", "n", "p seeds", "p images", ""]
+    rows = [
+        [
+            f"{row['claim']} ({row['source']})" if row["source"] else str(row["claim"]),
+            _where(row),
+            f"{row['left']}: {_number(row['left_mean'])}",
+            f"{row['right']}: {_number(row['right_mean'])}",
+            f"{_signed(row['difference'])} {titles[row['metric']]}"
+            + (f" (margin {row['margin']:g})" if not math.isnan(row["margin"]) else ""),
+            str(row["n_seeds"]),
+            _probability(row["p_seeds"]),
+            _probability(row["p_samples"]),
+            str(row["verdict"]),
+        ]
+        for row in _records(claims)
+    ]
+    return header, rows
+
+
+def _numbers_table(rows: pd.DataFrame, titles: Mapping[str, str]) -> Block:
+    header = ["Where", "Method", "Metric", "Published", "Measured", "n", "Difference", ""]
+    lines = []
+    for row in _records(rows):
+        is_gain = row["method"] == GAIN
+        variant = f" ({row['variant']})" if row["variant"] not in ("", "paper") else ""
+        lines.append(
+            [
+                _where(row),
+                f"{row['method']}{variant}",
+                titles[row["metric"]],
+                _with_spread(row["published_mean"], row["published_std"]),
+                _with_spread(row["mean"], row["std"]),
+                "" if is_gain else str(int(row["n_seeds"])),
+                _signed(row["difference"]),
+                "✓" if row["within_spread"] is True else "",
+            ]
+        )
+    return header, lines
+
+
+def _tally(rows: pd.DataFrame) -> str:
+    numbers = rows[rows["method"] != GAIN]
+    measured = numbers[numbers["mean"].notna()]
+    within = int((measured["within_spread"] == True).sum())  # noqa: E712 (the column has None)
+    return (
+        f"{len(measured)} of {len(numbers)} numbers are measured, {within} of them within the "
+        f"spread of both."
+    )
+
+
+def _markdown(page: Iterable[Block]) -> list[str]:
+    lines: list[str] = []
+    for block in page:
+        if isinstance(block, str):
+            lines += [block, ""]
+            continue
+        header, rows = block
+        lines += [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
+        escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+        lines += [f"| {' | '.join(row)} |" for row in escaped]
+        lines.append("")
+    return lines
+
+
+_STYLE = (
+    "body{font:14px/1.4 sans-serif;margin:2em;max-width:75em}"
+    "table{border-collapse:collapse}td,th{padding:.2em .7em;border-bottom:1px solid #ddd;"
+    "text-align:left}th{border-bottom:2px solid #888}"
+)
+
+
+def _html(page: Iterable[Block], title: str) -> list[str]:
+    """One self-contained page for Snakemake's report."""
+    lines = [
+        f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title>',
+        f"<style>{_STYLE}</style>",
+    ]
+    for block in page:
+        if isinstance(block, str):
+            level = len(block) - len(block.lstrip("#"))
+            tag = f"h{level}" if level else "p"
+            lines.append(f"<{tag}>{html.escape(block[level:].strip())}</{tag}>")
+            continue
+        header, rows = block
+        lines += ["<table>", _html_row("th", header)]
+        lines += [_html_row("td", row) for row in rows]
+        lines.append("</table>")
+    return [*lines, ""]
+
+
+def _html_row(tag: str, cells: Iterable[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[column]) for column in PLACE)
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    ball = f"{NORM_SYMBOLS.get(row['norm'], row['norm'])} {row['epsilon']}"
+    return f"{row['dataset']}, {row['architecture']}, {ball}"
+
+
+def _number(value: float) -> str:
+    return GAP if math.isnan(value) else f"{value:.2f}"
+
+
+def _with_spread(mean: float, std: float) -> str:
+    return _number(mean) if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def _signed(value: float) -> str:
+    return GAP if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
+
+
+def _probability(p: float) -> str:
+    if math.isnan(p):
+        return GAP
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
