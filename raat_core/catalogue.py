@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from raat_core.operations import ImageShape, Operations, ResidualNetwork
+
 
 @dataclass(frozen=True)
 class DataSetInfo:
     """Facts about a data set: image shape (C, H, W), classes, sizes, and who loads it."""
 
     title: str
-    image_shape: tuple[int, int, int]
+    image_shape: ImageShape
     classes: int
     train_size: int
     test_size: int
@@ -28,11 +30,8 @@ class ArchitectureInfo:
     """An architecture's printed name, what it costs, and who builds it."""
 
     title: str
-    forward_flop: float
-    """Floating-point operations of a forward pass of one 32×32 RGB image.
-
-    They grow with its area, or less: images of 64×64 pixels and more are halved at once.
-    """
+    operations: Callable[[ImageShape, int], Operations]
+    """What a pass of one image costs, from its shape (C, H, W) and the number of classes."""
     builder: str
     """`module:function` of `build(channels, classes, image_size) -> torch.nn.Module`."""
     channels: int | None = None
@@ -60,26 +59,38 @@ DATA_SETS: dict[str, DataSetInfo] = {
     ),
 }
 
+_FOUR_WIDTHS = (64, 128, 256, 512)
+_resnet_18 = ResidualNetwork("basic", 64, _FOUR_WIDTHS, (2, 2, 2, 2)).operations
+_resnet_18_bottleneck = ResidualNetwork("bottleneck", 64, _FOUR_WIDTHS, (2, 2, 2, 2)).operations
+
 ARCHITECTURES: dict[str, ArchitectureInfo] = {
-    "resnet-mini": ArchitectureInfo("ResNet-mini", 1.766e7, "raat_core.models.resnet:resnet_mini"),
-    "resnet-18": ArchitectureInfo("ResNet-18", 1.111e9, "raat_core.models.resnet:resnet_18"),
+    "resnet-mini": ArchitectureInfo(
+        "ResNet-mini",
+        ResidualNetwork("basic", 16, (16, 32), (1, 1)).operations,
+        "raat_core.models.resnet:resnet_mini",
+    ),
+    "resnet-18": ArchitectureInfo("ResNet-18", _resnet_18, "raat_core.models.resnet:resnet_18"),
     "resnet-18-bottleneck": ArchitectureInfo(
         "ResNet-18 (Bottleneck)",
-        1.455e9,
+        _resnet_18_bottleneck,
         "raat_core.models.resnet:resnet_18_bottleneck",
         paper_title="ResNet-18",
     ),
     "preact-resnet-18": ArchitectureInfo(
-        "PreActResNet-18", 1.111e9, "raat_core.models.preact_resnet:preact_resnet_18"
+        "PreActResNet-18", _resnet_18, "raat_core.models.preact_resnet:preact_resnet_18"
     ),
     "preact-resnet-18-normalised": ArchitectureInfo(
         "PreActResNet-18 (normalised)",
-        1.111e9,
+        _resnet_18,
         "raat_core.models.preact_resnet:preact_resnet_18_normalised",
         channels=3,
         paper_title="PreActResNet-18",
     ),
-    "wrn-28-10": ArchitectureInfo("WRN-28-10", 1.049e10, "raat_core.models.wide_resnet:wrn_28_10"),
+    "wrn-28-10": ArchitectureInfo(
+        "WRN-28-10",
+        ResidualNetwork("basic", 16, (160, 320, 640), (4, 4, 4)).operations,
+        "raat_core.models.wide_resnet:wrn_28_10",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), `show ...`, `data NAME`.
+"""The command line: `train`, `attack`, `run` (both), `show`, `data`, and `measure` for plans.
 
 torch is imported by the commands that need it, after their input was found good.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from raat_core.catalogue import DATA_SETS
+from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cell_folder import CellFolder
 from raat_core.data.cache import data_root
 from raat_core.data.image_folder import describe_folder
@@ -23,6 +23,7 @@ from raat_core.methods.base import load_plugin, load_plugins_from_environment
 from raat_core.show import best_line, describe
 from raat_core.spec import Cell, Evaluation, EvaluationList
 from raat_core.storage import write_json
+from raat_core.timing import hardware_name
 from raat_core.validation import parse, suggest
 
 
@@ -63,7 +64,18 @@ def _parser() -> argparse.ArgumentParser:
             "--attacks", help="a list of attacks: a JSON or YAML file, or JSON; default: Table 1's"
         )
         command.add_argument("--checkpoint", choices=["best", "last"], default="best")
-    for command in (train, attack, run):
+    measure = commands.add_parser(
+        "measure", help="time this machine's GPU or CPU, so that a plan can tell hours"
+    )
+    measure.add_argument("architectures", nargs="+", metavar="ARCHITECTURE")
+    measure.add_argument("--dataset", required=True, help="whose images' size to take")
+    measure.add_argument("--batch-size", type=_positive, default=128, help="default: 128")
+    measure.add_argument(
+        "--output", type=Path, help="a JSON file; plans read those in <results>/throughput/"
+    )
+    measure.set_defaults(run=_measure, plugin=[])
+
+    for command in (train, attack, run, measure):
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
         command.add_argument(
             "--threads", type=_positive, default=1, help="threads of torch on the CPU"
@@ -216,6 +228,29 @@ def _data(options: argparse.Namespace) -> None:
     sizes = {"train_size": len(data.train), "test_size": len(data.test)}
     described = {"dataset": options.name, "classes": data.classes, **sizes}
     _write_summary(options, {**described, "sha256": data.sha256})
+
+
+def _measure(options: argparse.Namespace) -> None:
+    for architecture in options.architectures:
+        if architecture not in ARCHITECTURES:
+            raise UserError(f"architecture {architecture!r}{suggest(architecture, ARCHITECTURES)}")
+    if options.dataset not in DATA_SETS:
+        raise UserError(f"--dataset {options.dataset!r}{suggest(options.dataset, DATA_SETS)}")
+    from raat_core.api import pick_device
+    from raat_core.measure import measure
+
+    _use_threads(options.threads)
+    device = pick_device(options.device)
+    measured = measure(options.architectures, options.dataset, options.batch_size, device)
+    print(hardware_name(measured.hardware))
+    for timing in measured.timings:
+        rate = timing.flop / timing.seconds / 1e9
+        print(
+            f"{timing.architecture}, {timing.kind}: {1e3 * timing.seconds:.1f} ms for a batch of "
+            f"{timing.batch_size}, {rate:,.1f} GFLOP/s"
+        )
+    if options.output:
+        write_json(options.output, measured.model_dump(mode="json"))
 
 
 def _show(options: argparse.Namespace) -> None:

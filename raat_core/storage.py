@@ -153,6 +153,22 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
     return arrays, metadata
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Metadata alone of a file that `write_arrays` wrote; the arrays are neither read nor checked.
+
+    Raises:
+        UserError: the file is missing or truncated, or has none.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata: dict[str, Any] = json.loads((file.metadata() or {})["metadata"])
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is truncated or not a file of this program: {error}") from error
+    return metadata
+
+
 def checksum_of(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
     """SHA-256 over names, types, shapes, contents and metadata, in the order of names."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from raat_core.losses import kl_divergence
 from raat_core.methods.base import LogitsMode, Method, MethodSettings, Start, Step, departure
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -131,6 +132,15 @@ class Averaging(Method):
         if self.settings.repeat_forwards and step.attack_batchnorm == "train":
             step.logits(adversarial, "train")
         return adversarial
+
+    def passes_of_repeating(self, attacked: int, watched: int) -> Passes:
+        """What `repeat_forwards` costs for each sample, where the attack's mode is train.
+
+        Args:
+            attacked: views that an attack ends with.
+            watched: views that are forwarded after the optimiser's step.
+        """
+        return Passes(forwards=attacked + watched if self.settings.repeat_forwards else 0)
 
     def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
         models = {"averaged": self.average_of(model)}

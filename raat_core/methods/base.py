@@ -21,6 +21,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from raat_core.errors import UserError
+from raat_core.operations import Passes
 from raat_core.validation import Frozen, suggest
 
 if TYPE_CHECKING:
@@ -213,6 +214,19 @@ class Method(ABC):
     @abstractmethod
     def loss(self, step: Step) -> dict[str, Tensor]:
         """The objective's terms on one batch, scalars by name; their sum is minimised."""
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        """What `loss` costs for each sample of the batch, so that a plan can tell hours ahead.
+
+        Estimates follow it and no result does. Without an override: an attack on every view, and
+        the clean and the attacked views forwarded once each with gradients.
+
+        Args:
+            steps: of the threat model's attack.
+            correct: the share of samples that are classified correctly without attack, in [0, 1],
+                for objectives that forward these alone.
+        """
+        return Passes(gradients=steps * self.views, updates=2 * self.views)
 
     def after_step(self, step: Step) -> None:
         """Called after the optimiser's step."""

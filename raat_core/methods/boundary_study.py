@@ -12,6 +12,7 @@ from pydantic import Field
 
 from raat_core.losses import cross_entropy
 from raat_core.methods.base import Method, MethodSettings, Step, register
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,3 +51,7 @@ class BoundaryStudy(Method):
         )
         chosen = chosen.where(correct[:, None, None, None], images)
         return {"supervised": cross_entropy(step.forward(chosen), labels).mean()}
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        attacks = 2 if "full" in (self.settings.boundary, self.settings.non_boundary) else 1
+        return Passes(forwards=2, gradients=attacks * steps, updates=1)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from raat_core.losses import Numerics, cross_entropy, jensen_shannon
 from raat_core.methods.base import Method, MethodSettings, Step, departure, register
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,3 +44,6 @@ class ConsAt(Method):
             "supervised": cross_entropy(logits, labels).mean(),
             "consistency": self.settings.lam * consistency,
         }
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        return Passes(gradients=2 * steps, updates=2)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from raat_core.losses import Numerics, boosted_cross_entropy, doubt, kl_divergence
 from raat_core.methods.base import Method, MethodSettings, Start, Step, departure, register
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,3 +50,6 @@ class Mart(Method):
             "supervised": boosted_cross_entropy(adversarial_logits, labels, numerics).mean(),
             "kl": self.settings.lam * kl,
         }
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        return Passes(gradients=steps, updates=2)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from raat_core.losses import cross_entropy
 from raat_core.methods.base import Method, MethodSettings, Step, register
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,3 +28,6 @@ class PgdAt(Method):
         (images,) = step.views
         adversarial = step.attack(images, step.labels)
         return {"supervised": cross_entropy(step.forward(adversarial), step.labels).mean()}
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        return Passes(gradients=steps, updates=1)

@@ -22,6 +22,7 @@ from raat_core.methods.base import (
     departure,
     register,
 )
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -280,6 +281,28 @@ class RobustAlignment(Method):
         first, second = scaled.log_softmax(1).chunk(2)
         return (weight.log() + first).logaddexp((1 - weight).log() + second)
 
+    def passes_of_perturbing(self, steps: int) -> Passes:
+        """What `perturb` costs for each sample."""
+        settings, views = self.settings, self.supervised_views
+        forwards, attacks = 0, self.views
+        if self.asks_both_views or self.asks_boundary:
+            forwards += self.views if self.asks_both_views else views
+        if self.asks_boundary:
+            forwards += views
+        if settings.reduce_boundary:
+            forwards += views
+            attacks += views if settings.reduced_sample == "attack" else 0
+        if settings.dicar and settings.dicar_keeps == "natural":
+            forwards += 1
+        return Passes(forwards=forwards, gradients=attacks * steps)
+
+    def passes_of_dicar(self, correct: float, forwards_clean: bool) -> Passes:
+        """What `dicar` costs for each sample, with the clean views' forward or without."""
+        clean = 2 if forwards_clean else 0
+        if self.settings.dicar_mean == "all":
+            return Passes(updates=1 + clean)
+        return Passes(updates=correct + clean if correct > 0 else 0)
+
 
 class OnlinePartition(RobustAlignment):
     """The trained model as it is decides about samples."""
@@ -306,3 +329,9 @@ class Raat(OnlinePartition):
             dicar = self.dicar(step, perturbed, perturbed.kept, self.settings.clean_forward)
             terms["dicar"] = self.settings.lam * dicar
         return terms
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        passes = self.passes_of_perturbing(steps) + Passes(updates=2)
+        if not self.settings.dicar:
+            return passes
+        return passes + self.passes_of_dicar(correct, forwards_clean=True)

@@ -8,6 +8,7 @@ from raat_core.losses import boosted_cross_entropy
 from raat_core.methods.base import Start, Step, departure, register
 from raat_core.methods.mart import weighted_kl
 from raat_core.methods.raat import OnlinePartition, OnlinePartitionSettings, Perturbed
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,17 @@ class RaatPlusPlus(OnlinePartition):
                 dicar = self.dicar(step, perturbed, perturbed.kept, clean_logits=clean_logits)
             terms["dicar"] = settings.lam * dicar
         return terms
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        settings = self.settings
+        passes = self.passes_of_perturbing(steps) + Passes(updates=4)
+        if settings.repeat_forwards or settings.reduce_boundary:
+            passes += Passes(updates=2)
+        if not settings.dicar:
+            return passes
+        if settings.repeat_forwards:
+            passes += Passes(forwards=1 if settings.dicar_keeps == "natural" else 2)
+        return passes + self.passes_of_dicar(correct, forwards_clean=settings.repeat_forwards)
 
     def _supervised_logits(self, step: Step, perturbed: Perturbed, adversarial: Tensor) -> Tensor:
         """Logits (2B, K) at x'' where it is taken, else at x'."""

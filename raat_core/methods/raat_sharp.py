@@ -10,6 +10,7 @@ from raat_core.losses import cross_entropy
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
 from raat_core.methods.base import BatchNormMode, Start, Step, departure, register
 from raat_core.methods.raat import Correct, Perturbed, RobustAlignment, RobustAlignmentSettings
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,3 +131,16 @@ class RaatSharp(ConsultedAverage, RobustAlignment):
 
         batches = torch.split(images, self._batch_size(step))
         return torch.cat([step.forward(batch, mode) for batch in batches])
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        """As once averaging has started; before, released DICAR has no gradients."""
+        settings, views = self.settings, self.supervised_views
+        passes = self.passes_of_perturbing(steps) + Passes(updates=views)
+        if settings.dicar:
+            passes += self.passes_of_dicar(correct, forwards_clean=True)
+        if settings.kl_lambda > 0:
+            passes += Passes(forwards=views, updates=views)
+        elif settings.repeat_forwards:
+            passes += Passes(forwards=views)
+        reduced = settings.reduce_boundary and settings.reduced_sample == "attack"
+        return passes + self.passes_of_repeating(self.views + (views if reduced else 0), views)

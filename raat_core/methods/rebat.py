@@ -9,6 +9,7 @@ from pydantic import Field
 from raat_core.losses import cross_entropy
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
 from raat_core.methods.base import Step, register
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,3 +39,8 @@ class Rebat(ConsultedAverage):
             "supervised": cross_entropy(logits, step.labels).mean(),
             "kl": self.settings.lam * self.divergence(step, adversarial, logits),
         }
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        """As once averaging has started; before, the average is not asked."""
+        asked = Passes(forwards=1, gradients=steps, updates=1)
+        return asked + self.passes_of_repeating(1, 1)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from raat_core.losses import cross_entropy, kl_divergence
 from raat_core.methods.base import Method, MethodSettings, Start, Step, departure, register
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,3 +46,8 @@ class Trades(Method):
             "supervised": cross_entropy(clean_logits, step.labels).mean(),
             "kl": self.settings.lam * kl_divergence(reference, adversarial_logits).mean(),
         }
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        # What the attack moves away from is forwarded once.
+        updates = 3 if self.settings.repeat_forwards else 2
+        return Passes(forwards=1, gradients=steps, updates=updates)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from raat_core.losses import cross_entropy
 from raat_core.methods.averaging import Averaging, AveragingSettings
 from raat_core.methods.base import Step, register
+from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,3 +30,6 @@ class WeightAveraging(Averaging):
         (images,) = step.views
         adversarial = self.attacked(step, images, step.labels)
         return {"supervised": cross_entropy(step.forward(adversarial), step.labels).mean()}
+
+    def passes(self, steps: int, correct: float) -> Passes:
+        return Passes(gradients=steps, updates=1) + self.passes_of_repeating(1, 1)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-HALVED_FROM = 64
-"""Images of at least this many pixels a side are halved by the stem."""
+from raat_core.operations import HALVED_FROM
 
 
 def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

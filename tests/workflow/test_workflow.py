@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from checkout import ROOT, Checkout
+from raat_core.storage import write_json
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +118,19 @@ def test_a_lost_trained_marker_costs_no_training(checkout: Checkout) -> None:
     marker.unlink()
     assert checkout.snakemake("--force", str(marker.relative_to(checkout.path))).returncode == 0
     assert before == {path: path.stat().st_mtime_ns for path in cell.rglob("*.safetensors")}
+
+
+def test_time_limits_follow_what_was_measured_and_nothing_runs_again(checkout: Checkout) -> None:
+    timing = {"architecture": "resnet-mini", "image_shape": [1, 8, 8], "kind": "training"}
+    timings = [{**timing, "batch_size": 128, "flop": 1e6, "seconds": 1.0}]
+    slow = {"device": "cpu", "processor": "abacus", "threads": 1}
+    file = {"hardware": slow, "finished": "", "versions": {}, "timings": timings}
+    write_json(checkout.path / "results/tiny/throughput/abacus.json", file)
+    assert checkout.planned() == {}
+    checkout.grid["seeds"] = [0, 1]
+    said = checkout.snakemake("--dry-run").stdout
+    assert "runtime=1440" in said
+    assert "gpu=0" in said
 
 
 def test_a_bad_config_is_one_clear_line_and_runs_nothing(checkout: Checkout) -> None:

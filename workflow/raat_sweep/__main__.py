@@ -1,4 +1,4 @@
-"""`python -m raat_sweep`: print a config's results, watch its cells, or write generated files."""
+"""`python -m raat_sweep`: what a config will cost, its cells, its results; or generated files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from raat_core.errors import UserError
+from raat_sweep.budget import show_plan
 from raat_sweep.config import read_config_file
 from raat_sweep.items import product_names
 from raat_sweep.plan import Plan
@@ -30,6 +31,15 @@ def main() -> int:
     )
     look.add_argument("--once", action="store_true", help="print all cells once and exit")
     look.set_defaults(run=lambda options: watch(options.config, options.every, options.once))
+    ahead = commands.add_parser("plan", help="what is left of a sweep, and how long it will take")
+    ahead.add_argument("config", type=Path, nargs="?", default=DEFAULT_CONFIG)
+    ahead.add_argument("items", nargs="*", metavar="ITEM", help="tables and figures; default: all")
+    ahead.add_argument(
+        "--gpu", metavar="NAME", help="hours on this GPU; default: what was measured most"
+    )
+    ahead.set_defaults(
+        run=lambda options: print(show_plan(options.config, options.items, options.gpu))
+    )
     reference = commands.add_parser("reference", help="write config/defaults.yaml and the schemas")
     reference.add_argument("root", type=Path, nargs="?", default=Path())
     reference.set_defaults(run=lambda options: write_reference(options.root))

@@ -1,28 +1,31 @@
 """What a cell's jobs ask of a cluster: GPUs, memory and time, from the cell's spec.
 
-The time is a bound for all methods, not an estimate of one. A limit that is too short costs no
-result: training saves, goes back into the queue and goes on.
+The time is the estimate that `python -m raat_sweep plan` prints, for the slowest GPU that a job may
+come to, and more. A limit that is too short costs no result: training saves, goes back into the
+queue and goes on.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from raat_core.catalogue import ARCHITECTURES, DATA_SETS
-from raat_core.spec import AutoAttackEvaluation, Cell, Evaluation, PgdEvaluation
+from raat_core.catalogue import DATA_SETS
+from raat_core.cost import Accuracies, evaluation_flop, operations_of, training_flop
+from raat_core.operations import Passes
+from raat_core.spec import Cell, Evaluation
+from raat_core.timing import Kind, kind_of
+from raat_sweep.throughput import Throughput
 
 GPU_FROM_FLOP = 1e14
 """From here on a cell takes a core of a CPU hours, and a GPU pays."""
-CPU_FLOP_PER_SECOND = 5e9
-"""Of one core, on images so small that the time goes into calls."""
-GPU_FLOP_PER_SECOND = 2e12
-"""Of a GPU of ten years ago, in fp32."""
-SHORTEST_MINUTES, LONGEST_MINUTES = 30, 1440
 ATTACKS_A_STEP = 4
-"""RAAT's: two views, each attacked in two balls. No method has more."""
-FORWARDS_OF_AUTOATTACK = 10_000
-"""For a sample that withstands all of it, 5,000 of them Square's."""
+"""RAAT's: two views, each attacked in two balls. The cells of a sweep go to the same hardware,
+whatever their methods."""
+SAFETY = 2.0
+"""Times the estimate is what is asked for."""
+SHORTEST_MINUTES, LONGEST_MINUTES = 30, 1440
+NOTHING_MEASURED = Throughput()
 
 
 @dataclass(frozen=True)
@@ -32,60 +35,72 @@ class Resources:
     gpu: int
     mem_mb: int
     runtime: int
-    """Minutes."""
+    """Minutes: `SHORTEST_MINUTES` doubled until it is enough, so that many jobs ask for the same
+    and go out as one array."""
 
 
-def resources_of_training(cell: Cell) -> Resources:
-    """For training a cell."""
-    return _resources(_training_flop(cell))
+def resources_of_training(cell: Cell, throughput: Throughput = NOTHING_MEASURED) -> Resources:
+    """For training a cell; `throughput` is what was measured."""
+    gpu = _size_of_training(cell) >= GPU_FROM_FLOP
+    return _resources(gpu, _training_seconds(cell, throughput, gpu))
 
 
-def resources_of_attacks(cell: Cell, attacks: tuple[Evaluation, ...]) -> Resources:
+def resources_of_attacks(
+    cell: Cell, attacks: tuple[Evaluation, ...], throughput: Throughput = NOTHING_MEASURED
+) -> Resources:
     """For attacking a trained cell; on a GPU if it was trained on one."""
-    return _resources(_attacks_flop(cell, attacks), gpu=_training_flop(cell) >= GPU_FROM_FLOP)
+    gpu = _size_of_training(cell) >= GPU_FROM_FLOP
+    return _resources(gpu, _attacks_seconds(cell, attacks, throughput, gpu))
 
 
-def resources_of_both(cell: Cell, attacks: tuple[Evaluation, ...]) -> Resources:
+def resources_of_both(
+    cell: Cell, attacks: tuple[Evaluation, ...], throughput: Throughput = NOTHING_MEASURED
+) -> Resources:
     """For training and attacking a cell in one job."""
-    return _resources(_training_flop(cell) + _attacks_flop(cell, attacks))
+    gpu = _size_of_training(cell) + _size_of_attacks(cell, attacks) >= GPU_FROM_FLOP
+    training = _training_seconds(cell, throughput, gpu)
+    return _resources(gpu, training + _attacks_seconds(cell, attacks, throughput, gpu))
 
 
-def _resources(flop: float, gpu: bool | None = None) -> Resources:
-    gpu = flop >= GPU_FROM_FLOP if gpu is None else gpu
-    minutes = math.ceil(flop / (GPU_FLOP_PER_SECOND if gpu else CPU_FLOP_PER_SECOND) / 60)
+def _resources(gpu: bool, seconds: float) -> Resources:
+    minutes = SHORTEST_MINUTES
+    while minutes < min(SAFETY * seconds / 60, LONGEST_MINUTES):
+        minutes *= 2
     return Resources(
-        gpu=int(gpu),
-        mem_mb=8000 if gpu else 2000,
-        runtime=min(max(minutes, SHORTEST_MINUTES), LONGEST_MINUTES),
+        gpu=int(gpu), mem_mb=8000 if gpu else 2000, runtime=min(minutes, LONGEST_MINUTES)
     )
 
 
-def _forward_flop(cell: Cell) -> float:
-    """Of one image; a stem of stride 2 makes 64×64 pixels as cheap as 32×32."""
-    _, height, width = DATA_SETS[cell.dataset].image_shape
-    return ARCHITECTURES[cell.architecture].forward_flop * min(height * width / 32**2, 1.0)
+def _training_seconds(cell: Cell, throughput: Throughput, gpu: bool) -> float:
+    return _seconds(cell, [("training", training_flop(cell))], throughput, gpu)
 
 
-def _training_flop(cell: Cell) -> float:
-    """A step of an attack is a forward and a backward pass, each of a forward's operations."""
-    data = DATA_SETS[cell.dataset]
-    attacks = ATTACKS_A_STEP * 2 * cell.threat_model.steps
-    updates = ATTACKS_A_STEP * 3
-    selection = (2 * cell.selection.steps + 2) / cell.selection.every
-    forwards = data.train_size * (attacks + updates) + data.test_size * selection
-    return cell.recipe.epochs * forwards * _forward_flop(cell)
+def _attacks_seconds(
+    cell: Cell, attacks: Iterable[Evaluation], throughput: Throughput, gpu: bool
+) -> float:
+    work = [(kind_of(attack), evaluation_flop(cell, attack)) for attack in attacks]
+    return _seconds(cell, work, throughput, gpu)
 
 
-def _attacks_flop(cell: Cell, attacks: tuple[Evaluation, ...]) -> float:
-    size = DATA_SETS[cell.dataset].test_size
-    forwards = sum((attack.samples or size) * _forwards_of(attack) for attack in attacks)
-    return forwards * _forward_flop(cell)
+def _seconds(
+    cell: Cell, work: Iterable[tuple[Kind, float]], throughput: Throughput, gpu: bool
+) -> float:
+    shape = DATA_SETS[cell.dataset].image_shape
+    return sum(
+        flop / throughput.slowest(gpu, cell.architecture, shape, kind) for kind, flop in work
+    )
 
 
-def _forwards_of(attack: Evaluation) -> int:
-    """Forward and backward passes for one sample."""
-    if isinstance(attack, AutoAttackEvaluation):
-        return FORWARDS_OF_AUTOATTACK
-    if isinstance(attack, PgdEvaluation):
-        return 2 * attack.steps * attack.restarts + 1
-    return 1
+def _size_of_training(cell: Cell) -> float:
+    """FLOP with the costliest method."""
+    steps, data = cell.threat_model.steps, DATA_SETS[cell.dataset]
+    step = Passes(gradients=ATTACKS_A_STEP * steps, updates=ATTACKS_A_STEP)
+    look = Passes(forwards=2, gradients=cell.selection.steps)
+    images = data.train_size * step.flop(operations_of(cell))
+    looks = data.test_size * look.flop(operations_of(cell)) / cell.selection.every
+    return cell.recipe.epochs * (images + looks)
+
+
+def _size_of_attacks(cell: Cell, attacks: Iterable[Evaluation]) -> float:
+    """FLOP if no attack had success."""
+    return sum(evaluation_flop(cell, attack, Accuracies(1.0, 1.0)) for attack in attacks)

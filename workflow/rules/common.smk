@@ -1,5 +1,6 @@
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,6 +18,7 @@ from raat_sweep.resources import (
     resources_of_both,
     resources_of_training,
 )
+from raat_sweep.throughput import Throughput, read_throughput
 
 try:
     PLAN = Plan(read_config(config, "config"))
@@ -96,19 +98,31 @@ def checkpoint(wildcards):
     return chosen(wildcards).checkpoint
 
 
+@cache
+def throughput():
+    """How fast hardware was in this results folder; looked up once, and not again in every job."""
+    if not workflow.is_main_process:
+        return Throughput()
+    return read_throughput(Path(RESULTS), PLAN.cells, most=100)
+
+
 def training_resources(wildcards):
     """What the training of a cell asks for."""
-    return resources_of_training(PLAN.cells[wildcards.cell])
+    return resources_of_training(PLAN.cells[wildcards.cell], throughput())
 
 
 def attack_resources(wildcards):
     """What the attacks of a list ask for."""
-    return resources_of_attacks(PLAN.cells[wildcards.cell], chosen(wildcards).attacks)
+    return resources_of_attacks(
+        PLAN.cells[wildcards.cell], chosen(wildcards).attacks, throughput()
+    )
 
 
 def both_resources(wildcards):
     """What training and attacking in one job ask for."""
-    return resources_of_both(PLAN.cells[wildcards.cell], chosen(wildcards).attacks)
+    return resources_of_both(
+        PLAN.cells[wildcards.cell], chosen(wildcards).attacks, throughput()
+    )
 
 
 def unfinished_items():

@@ -1,0 +1,145 @@
+"""Timing a training step and an attack of an architecture, without training anything."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from raat_core.attacks.pgd import Pgd
+from raat_core.catalogue import DATA_SETS
+from raat_core.cost import assumed_accuracies, evaluation_passes, operations_of
+from raat_core.data.cache import LEVELS
+from raat_core.data.dataset import Split
+from raat_core.environment import hardware, now, versions
+from raat_core.errors import UserError
+from raat_core.evaluation.accuracy import pgd_batches, predict
+from raat_core.methods.base import method_class
+from raat_core.models.build import build_model_for, use_precision
+from raat_core.spec import Cell, PgdEvaluation
+from raat_core.timing import Timing, TimingFile
+from raat_core.training.optimizer import Sgd
+from raat_core.training.step import TrainingStep
+
+SECONDS = 3.0
+"""That each kind of work is repeated for, at least `REPEATS` times."""
+REPEATS = 3
+EVALUATION_BATCH = 256
+
+
+def measure(
+    architectures: list[str], dataset: str, batch_size: int, device: torch.device
+) -> TimingFile:
+    """Time PGD-AT's step and PGD-10 on random images of a data set's shape, in fp32.
+
+    Args:
+        architectures: by name.
+        dataset: of the catalogue; its images are not read.
+        batch_size: of training; attacks have batches of 256.
+        device: where.
+
+    Raises:
+        UserError: the device's memory is too small.
+    """
+    use_precision("fp32")
+    timings: list[Timing] = []
+    for architecture in architectures:
+        cell = _cell(architecture, dataset, batch_size)
+        try:
+            timings += [_training(cell, device), _evaluation(cell, device)]
+        except torch.cuda.OutOfMemoryError:
+            raise UserError(
+                f"{architecture} does not fit into the memory of {device} with batches of "
+                f"{batch_size} images: give a smaller --batch-size"
+            ) from None
+    return TimingFile(
+        hardware=hardware(device), finished=now(), versions=versions(), timings=tuple(timings)
+    )
+
+
+def _cell(architecture: str, dataset: str, batch_size: int) -> Cell:
+    data: dict[str, Any] = {
+        "dataset": dataset,
+        "architecture": architecture,
+        "method": "pgd-at",
+        "threat_model": {"norm": "linf", "epsilon": "8/255", "step_size": "2/255"},
+        "recipe": {"batch_size": batch_size},
+    }
+    return Cell.model_validate(data)
+
+
+def _training(cell: Cell, device: torch.device) -> Timing:
+    size = cell.recipe.batch_size
+    split = _random_split(cell, size, device)
+    model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
+    optimizer = Sgd(model, cell.recipe.momentum, cell.recipe.weight_decay)
+    method = method_class(cell.method.name)(cell.method)
+    indices = torch.arange(size, device=device)
+
+    def step() -> None:
+        drawn = TrainingStep.draw(
+            cell, model, split, indices, views=method.views, epoch=0, number=0
+        )
+        terms = method.loss(drawn)
+        optimizer.zero_grad()
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
+        optimizer.step(cell.recipe.learning_rate)
+
+    passes = method.passes(cell.threat_model.steps, correct=1.0)
+    return Timing(
+        architecture=cell.architecture,
+        image_shape=DATA_SETS[cell.dataset].image_shape,
+        kind="training",
+        batch_size=size,
+        flop=size * passes.flop(operations_of(cell)),
+        seconds=_median_seconds(step, device),
+    )
+
+
+def _evaluation(cell: Cell, device: torch.device) -> Timing:
+    threat, data = cell.threat_model, DATA_SETS[cell.dataset]
+    split = _random_split(cell, EVALUATION_BATCH, device)
+    model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device)
+    model.eval().requires_grad_(False)
+    ball = {"norm": threat.norm, "epsilon": threat.epsilon, "step_size": threat.step_size}
+    pgd_10 = PgdEvaluation.model_validate({**ball, "steps": threat.steps})
+    pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), threat.steps)
+    attack = pgd_batches(model, pgd, cell.seed, "measure")
+    # No accuracy enters the cost of PGD.
+    passes = evaluation_passes(pgd_10, data.classes, assumed_accuracies(cell.dataset))
+    return Timing(
+        architecture=cell.architecture,
+        image_shape=data.image_shape,
+        kind="pgd",
+        batch_size=EVALUATION_BATCH,
+        flop=EVALUATION_BATCH * passes.flop(operations_of(cell)),
+        seconds=_median_seconds(lambda: predict(model, split, EVALUATION_BATCH, attack), device),
+    )
+
+
+def _random_split(cell: Cell, size: int, device: torch.device) -> Split:
+    info = DATA_SETS[cell.dataset]
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (size, *info.image_shape), generator=draws)
+    labels = torch.randint(0, info.classes, (size,), generator=draws)
+    return Split(images.to(torch.uint8), labels, LEVELS).to(device)
+
+
+def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of one repetition; the first one, in which kernels are chosen, does not count."""
+    _seconds(work, device)
+    times: list[float] = []
+    while len(times) < REPEATS or sum(times) < SECONDS:
+        times.append(_seconds(work, device))
+    return statistics.median(times)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started

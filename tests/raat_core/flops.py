@@ -1,0 +1,36 @@
+"""Floating-point operations counted where torch dispatches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """`FlopCounterMode` without its tracking of modules, which fails in `torch.autograd.grad`."""
+
+    total: int = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def counted_flop(run: Callable[[], object]) -> int:
+    """Operations of convolutions and matrix products while `run` runs, backward passes too."""
+    counter = _Counter()  # type: ignore[no-untyped-call]
+    with counter:
+        run()
+    return counter.total
