@@ -21,6 +21,8 @@ from torch import nn
 from raat_core.cell_folder import CellFolder
 from raat_core.data.dataset import DataSet, load_data_set
 from raat_core.errors import UserError
+from raat_core.evaluation.join import join_cell
+from raat_core.evaluation.parts import Shard
 from raat_core.evaluation.run import evaluate_cell, load_model
 from raat_core.methods.base import load_plugin
 from raat_core.spec import (
@@ -36,7 +38,17 @@ from raat_core.training.loop import Reporter, Training
 from raat_core.training.signals import StopRequest
 from raat_core.validation import parse
 
-__all__ = ["attack", "cell", "load", "load_data_set", "load_plugin", "standard_attacks", "train"]
+__all__ = [
+    "Shard",
+    "attack",
+    "cell",
+    "join",
+    "load",
+    "load_data_set",
+    "load_plugin",
+    "standard_attacks",
+    "train",
+]
 
 
 def cell(spec: Mapping[str, Any], source: str = "cell") -> Cell:
@@ -113,8 +125,9 @@ def attack(
     device: str = "auto",
     data_root: Path | None = None,
     report: Any = lambda line: None,
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """Attack a trained cell; attacks that have a record are not run again.
+    """Attack a trained cell; batches that were attacked before are not attacked again.
 
     Args:
         folder: a trained cell's folder.
@@ -122,13 +135,15 @@ def attack(
         checkpoint: "best" or "last".
         device: as for `train`.
         data_root: as for `train`.
-        report: is told a line per attack.
+        report: is told a line per attack, and one whenever a part of it is saved.
+        shard: attack only its share of the batches; `join` makes records of all shares.
 
     Returns:
-        {checkpoint, epoch, weights_sha256, attacks: [{label, record, accuracy, samples, seconds}]}.
+        {checkpoint, epoch, weights_sha256, attacks: [{label, record, accuracy, samples, seconds}]};
+        of a shard as `evaluate_cell`.
 
     Raises:
-        Interrupted: by a signal; finished attacks are recorded.
+        Interrupted: by a signal; finished batches are kept.
         UserError: the cell is not trained, or a file is damaged.
     """
     cell_folder = CellFolder(folder)
@@ -142,7 +157,26 @@ def attack(
             pick_device(device),
             stop.check,
             report,
+            shard,
         )
+
+
+def join(
+    folder: Path,
+    attacks: Sequence[Evaluation] | None = None,
+    *,
+    checkpoint: Checkpoint = "best",
+    report: Any = lambda line: None,
+) -> dict[str, Any]:
+    """Make records of attacks whose shards are done; arguments and result as for `attack`.
+
+    Raises:
+        UserError: batches are missing (says which), or a record is damaged.
+    """
+    cell_folder = CellFolder(folder)
+    threat = cell_folder.read_cell().threat_model
+    chosen = standard_attacks(threat) if attacks is None else tuple(attacks)
+    return join_cell(cell_folder, EvaluationList(checkpoint=checkpoint, attacks=chosen), report)
 
 
 def load(folder: Path, checkpoint: Checkpoint = "best", device: str = "auto") -> nn.Module:

@@ -29,7 +29,8 @@ class CellFolder:
     """The folder of one cell.
 
     `spec.json` is written first and `manifest.json` last; between them training keeps its state
-    in `resume/`. Records of attacks are in `records/`.
+    in `resume/`. Records of attacks are in `records/`, parts of those that are not whole in
+    `records/parts/`.
     """
 
     path: Path
@@ -61,6 +62,11 @@ class CellFolder:
     def record(self, name: str) -> Path:
         """The record of the attack that `evaluation_name` names."""
         return self.path / "records" / f"{name}.safetensors"
+
+    @property
+    def parts(self) -> Path:
+        """Parts of records that are not whole yet."""
+        return self.path / "records" / "parts"
 
     def write_spec(self, cell: Cell) -> None:
         """Store the whole spec; a folder that holds another cell's is refused.

@@ -1,4 +1,7 @@
-"""The command line: `train`, `attack`, `run` (both), `show`, `data`, and `measure` for plans.
+"""The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), and what goes with them.
+
+`join FOLDER` makes records of attacks in shards, `show ...` describes, `data NAME` prepares,
+`measure ...` times architectures for plans.
 
 torch is imported by the commands that need it, after their input was found good.
 """
@@ -19,9 +22,11 @@ from raat_core.cell_folder import CellFolder
 from raat_core.data.cache import data_root
 from raat_core.data.image_folder import describe_folder
 from raat_core.errors import Interrupted, UserError
+from raat_core.evaluation.join import join_cell
+from raat_core.evaluation.parts import Shard
 from raat_core.methods.base import load_plugin, load_plugins_from_environment
 from raat_core.show import best_line, describe
-from raat_core.spec import Cell, Evaluation, EvaluationList
+from raat_core.spec import Cell, Evaluation, EvaluationList, standard_attacks
 from raat_core.storage import write_json
 from raat_core.timing import hardware_name
 from raat_core.validation import parse, suggest
@@ -52,14 +57,26 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
     attack = commands.add_parser("attack", help="attack a trained cell")
     attack.add_argument("folder", type=Path, help="the cell's folder")
+    attack.add_argument(
+        "--shard", type=_shard, help="attack only share 3 of 8 of the batches: 3/8; then join"
+    )
     attack.set_defaults(run=_attack)
+    join = commands.add_parser("join", help="make records of attacks whose shards are all done")
+    join.add_argument("folder", type=Path, help="the cell's folder")
+    join.add_argument(
+        "--wait", type=_positive, default=0, help="seconds for files of other machines to show up"
+    )
+    join.add_argument(
+        "--shards", type=_positive, help="in how many they were attacked, for the summary"
+    )
+    join.set_defaults(run=_join)
     run = commands.add_parser("run", help="train a cell, then attack it, in one process")
     run.set_defaults(run=_run)
 
     for command in (train, run):
         command.add_argument("spec", help="a cell's spec: a JSON or YAML file, or JSON itself")
         command.add_argument("--folder", type=Path, help="default: results/cells/<the cell's name>")
-    for command in (attack, run):
+    for command in (attack, join, run):
         command.add_argument(
             "--attacks", help="a list of attacks: a JSON or YAML file, or JSON; default: Table 1's"
         )
@@ -93,13 +110,15 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--data", type=Path, help="folder of data; default: $RAAT_DATA, or data"
         )
+
+    for command in (train, attack, join, run, data):
         command.add_argument("--summary", type=Path, help="write what was done as JSON here")
 
     show = commands.add_parser("show", help="describe a cell's folder or spec")
     show.add_argument("cell", help="a cell's folder, or a spec as for train")
     show.set_defaults(run=_show)
 
-    for command in (train, attack, run, show):
+    for command in (train, attack, join, run, show):
         command.add_argument(
             "--plugin", action="append", default=[], help="file or module with methods of your own"
         )
@@ -110,6 +129,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
     return int(text)
+
+
+def _shard(text: str) -> Shard:
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be like 3/8, from 1/8 to 8/8")
+    return Shard(int(number), int(of))
 
 
 def _read_data(text: str) -> tuple[Any, str]:
@@ -140,7 +166,18 @@ def _train(options: argparse.Namespace) -> None:
 def _attack(options: argparse.Namespace) -> None:
     attacks = _read_attacks(options)
     CellFolder(options.folder).read_manifest()
-    _write_summary(options, _attack_cell(options, attacks))
+    _write_summary(options, _attack_cell(options, attacks, options.shard))
+
+
+def _join(options: argparse.Namespace) -> None:
+    folder, attacks = CellFolder(options.folder), _read_attacks(options)
+    folder.read_manifest()
+    chosen = EvaluationList(
+        checkpoint=options.checkpoint,
+        attacks=attacks or standard_attacks(folder.read_cell().threat_model),
+    )
+    summary = join_cell(folder, chosen, _say, options.wait)
+    _write_summary(options, {**summary, **({"shards": options.shards} if options.shards else {})})
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -185,7 +222,9 @@ def _train_cell(options: argparse.Namespace, cell: Cell) -> dict[str, Any]:
 
 
 def _attack_cell(
-    options: argparse.Namespace, attacks: tuple[Evaluation, ...] | None
+    options: argparse.Namespace,
+    attacks: tuple[Evaluation, ...] | None,
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
     from raat_core import api
 
@@ -196,8 +235,13 @@ def _attack_cell(
         checkpoint=options.checkpoint,
         device=options.device,
         data_root=options.data,
-        report=lambda line: print(line, flush=True),
+        report=_say,
+        shard=shard,
     )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _write_summary(options: argparse.Namespace, summary: dict[str, Any]) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     BeforeValidator,
@@ -324,6 +325,9 @@ def _digest(data: object, length: int) -> str:
 
 
 class _AttackBase(Frozen):
+    numerics_version: ClassVar[int] = 1
+    """Raised when the attack computes something else; part of its name where it is not 1."""
+
     samples: int | None = Field(
         None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
     )
@@ -333,6 +337,14 @@ class _AttackBase(Frozen):
     def to_json(self) -> dict[str, Any]:
         """Plain data that the attack's class validates back to an equal attack."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def images(self, test_size: int) -> int:
+        """How many images of a test set are attacked."""
+        return test_size if self.samples is None else self.samples
+
+    def batches(self, test_size: int) -> int:
+        """In how many batches they are attacked; the last one may be smaller."""
+        return math.ceil(self.images(test_size) / self.batch_size)
 
 
 class CleanEvaluation(_AttackBase):
@@ -371,7 +383,9 @@ class PgdEvaluation(_AttackBase):
 
 
 class AutoAttackEvaluation(_AttackBase):
-    """AutoAttack's standard version, by its authors' package."""
+    """AutoAttack's standard version, by its authors' package, on every batch by itself."""
+
+    numerics_version = 2  # 1 ran each of its attacks over all images before the next one.
 
     kind: Literal["autoattack"] = "autoattack"
     version: Literal["standard"] = Field("standard", description="AutoAttack's version.")
@@ -397,7 +411,12 @@ CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
 def evaluation_name(evaluation: Evaluation, checkpoint: Checkpoint) -> str:
     """Name of an attack's record within a cell's folder: readable, unique by its digest."""
-    identity = {"attack": evaluation.to_json(), "numerics_version": NUMERICS_VERSION}
+    identity: dict[str, Any] = {
+        "attack": evaluation.to_json(),
+        "numerics_version": NUMERICS_VERSION,
+    }
+    if evaluation.numerics_version != 1:
+        identity["attack_version"] = evaluation.numerics_version
     return f"{checkpoint}_{evaluation.label}_{_digest(identity, 8)}"
 
 
@@ -414,7 +433,11 @@ class EvaluationList(Frozen):
     @cached_property
     def name(self) -> str:
         """`best_<digest>`: the same attacks on the same checkpoint have the same name."""
-        return f"{self.checkpoint}_{_digest([self.to_json(), NUMERICS_VERSION], 8)}"
+        identity: list[Any] = [self.to_json(), NUMERICS_VERSION]
+        versions = [attack.numerics_version for attack in self.attacks]
+        if set(versions) != {1}:
+            identity.append(versions)
+        return f"{self.checkpoint}_{_digest(identity, 8)}"
 
 
 def standard_attacks(threat: ThreatModel) -> tuple[Evaluation, ...]:

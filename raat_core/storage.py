@@ -33,8 +33,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         UserError: the folder cannot be made or written, or the disk is full.
     """
-    # Of this process alone: another one may be writing the same file.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    # Of this process alone: another one, of this machine or of another, may write the same file.
+    temporary = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

@@ -35,15 +35,16 @@ def run_autoattack(
     settings: AutoAttackEvaluation,
     check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
-    """Adversarial images (N, C, H, W), and the class (N,) predicted for each.
+    """Adversarial images (B, C, H, W) of one batch, and the class (B,) predicted for each.
 
-    An image is changed where the attack succeeded; where it did not, the clean one comes back.
+    The draws are the same for every batch: what comes out depends on the batch alone. An image is
+    changed where the attack succeeded; where it did not, the clean one comes back.
 
     Args:
         model: in evaluation mode, logits of images in [0, 1].
-        images: (N, C, H, W) in [0, 1], on the model's device.
-        labels: (N,) int64.
-        settings: the ball, the batch size (which the random draws depend on), and the seed.
+        images: (B, C, H, W) in [0, 1], on the model's device; attacked all at once.
+        labels: (B,) int64.
+        settings: the ball and the seed.
         check_stop: called before every forward; may raise to stop.
 
     Raises:
@@ -71,7 +72,7 @@ def run_autoattack(
     attack.fab.n_target_classes = min(9, classes - 1)
     with torch.random.fork_rng():
         adversarial, predictions = attack.run_standard_evaluation(
-            images, labels, batch_size=settings.batch_size
+            images, labels, batch_size=len(images)
         )
     return adversarial.detach(), predictions
 

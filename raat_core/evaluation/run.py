@@ -1,22 +1,33 @@
-"""Attacks on a trained cell: one record each; what is already recorded is not computed again."""
+"""Attacks on a trained cell: one record each; what is already attacked is not computed again."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from raat_core.attacks.autoattack import run_autoattack
-from raat_core.attacks.pgd import Pgd
 from raat_core.cell_folder import CellFolder, Weights
 from raat_core.data.dataset import DataSet, Split, evenly_spaced
 from raat_core.environment import git_commit, hardware, now, scheduler_job, versions
 from raat_core.errors import UserError
-from raat_core.evaluation.accuracy import pgd_batches, predict, require_evaluation_mode
+from raat_core.evaluation.batch import predict_batch
+from raat_core.evaluation.join import accuracy_line, recorded, summarise
+from raat_core.evaluation.parts import (
+    IDENTITY,
+    GrowingPart,
+    Part,
+    Shard,
+    in_words,
+    missing,
+    read_parts,
+    remove_parts,
+    whole,
+)
 from raat_core.evaluation.records import Record
 from raat_core.models.build import build_model_for, use_precision
 from raat_core.spec import (
@@ -24,9 +35,11 @@ from raat_core.spec import (
     Cell,
     Evaluation,
     EvaluationList,
-    PgdEvaluation,
     evaluation_name,
 )
+
+SAVE_EVERY = 30.0
+"""Seconds between two savings of an attack whose batches take less; AutoAttack's take more."""
 
 
 def load_model(cell: Cell, weights: Weights, device: torch.device) -> nn.Module:
@@ -36,46 +49,6 @@ def load_model(cell: Cell, weights: Weights, device: torch.device) -> nn.Module:
     return model.to(device).eval().requires_grad_(False)
 
 
-def predict_under(
-    model: nn.Module,
-    split: Split,
-    evaluation: Evaluation,
-    check_stop: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """Classes (N,) that a model predicts for a split under an attack, or for clean images.
-
-    Of several restarts, a sample's outcome is the first wrong prediction, if there is one.
-
-    Raises:
-        ValueError: the model is in training mode.
-    """
-    require_evaluation_mode(model)
-    if isinstance(evaluation, PgdEvaluation):
-        return _predict_under_pgd(model, split, evaluation, check_stop)
-    if isinstance(evaluation, AutoAttackEvaluation):
-        images, labels = split.batch(torch.arange(len(split), device=split.labels.device))
-        return run_autoattack(model, images, labels, evaluation, check_stop)[1]
-    return predict(model, split, evaluation.batch_size, between_batches=check_stop)
-
-
-def _predict_under_pgd(
-    model: nn.Module, split: Split, evaluation: PgdEvaluation, check_stop: Callable[[], None]
-) -> Tensor:
-    pgd = Pgd(
-        evaluation.norm,
-        float(evaluation.epsilon),
-        float(evaluation.step_size),
-        evaluation.steps,
-        evaluation.objective,
-    )
-    outcome = split.labels
-    for restart in range(evaluation.restarts):
-        attack = pgd_batches(model, pgd, evaluation.seed, "evaluation", restart)
-        predictions = predict(model, split, evaluation.batch_size, attack, check_stop)
-        outcome = torch.where(outcome == split.labels, predictions, outcome)
-    return outcome
-
-
 def evaluate_cell(
     folder: CellFolder,
     evaluations: EvaluationList,
@@ -83,15 +56,26 @@ def evaluate_cell(
     device: torch.device,
     check_stop: Callable[[], None] = lambda: None,
     report: Callable[[str], None] = lambda line: None,
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """Run the attacks that have no record yet, and summarise all of them.
+    """Run what is missing of attacks, and summarise all of them.
+
+    Args:
+        folder: a trained cell's.
+        evaluations: the attacks.
+        data: whose test images are attacked.
+        device: where.
+        check_stop: called before every batch, restart and forward of AutoAttack; may raise.
+        report: is told a line per attack, and one whenever a part of it is saved.
+        shard: attack only its batches, and leave parts for `join_cell`.
 
     Returns:
-        {checkpoint, epoch, weights_sha256, attacks: [{label, record, accuracy, samples}]},
-        accuracies in percent.
+        {checkpoint, epoch, weights_sha256, attacks: [{label, record, accuracy, samples, seconds}]},
+        accuracies in percent. Of a shard: also {shard}, and of each attack {label, record,
+        batches}, its batches of all.
 
     Raises:
-        Interrupted: `check_stop` asked for it; finished attacks are recorded.
+        Interrupted: `check_stop` asked for it; finished batches are kept.
         UserError: the cell is not trained, or a file is damaged.
     """
     checkpoint = evaluations.checkpoint
@@ -100,67 +84,150 @@ def evaluate_cell(
     model = load_model(folder.read_cell(), weights, device)
     test = data.test.to(device)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}
-    traced = {**origin, "data_sha256": data.sha256}
     summaries = []
     for evaluation in evaluations.attacks:
         check_stop()
-        name = evaluation_name(evaluation, checkpoint)
-        record = _recorded(folder.record(name), weights.sha256)
-        if record is None:
-            record = _attack(model, evaluation, test, device, check_stop, traced)
-            record.write(folder.record(name))
-        count = len(record.index)
-        report(f"{evaluation.label}: {record.accuracy:.2f}% of {count} test images")
-        summaries.append(
-            {
-                "label": evaluation.label,
-                "record": name,
-                "accuracy": record.accuracy,
-                "samples": count,
-                "seconds": record.metadata["seconds"],
-            }
+        attack = _Attack(
+            folder=folder,
+            name=evaluation_name(evaluation, checkpoint),
+            model=model,
+            evaluation=evaluation,
+            test=test,
+            device=device,
+            origin={**origin, "data_sha256": data.sha256},
+            check_stop=check_stop,
+            report=report,
         )
-    return {**origin, "attacks": summaries}
+        summaries.append(attack.run() if shard is None else attack.run_shard(shard))
+    return {**origin, **({"shard": str(shard)} if shard else {}), "attacks": summaries}
 
 
-def _recorded(path: Path, weights_sha256: str) -> Record | None:
-    """The record at `path`, if there is one and it is of these weights."""
-    if not path.exists():
-        return None
-    record = Record.read(path)
-    return record if record.metadata["weights_sha256"] == weights_sha256 else None
+@dataclass
+class _Attack:
+    """One attack on one cell."""
 
+    folder: CellFolder
+    name: str
+    """Of its record."""
+    model: nn.Module
+    evaluation: Evaluation
+    test: Split
+    """On the device."""
+    device: torch.device
+    origin: dict[str, Any]
+    """Where weights and images come from, for the metadata."""
+    check_stop: Callable[[], None]
+    report: Callable[[str], None]
 
-def _attack(
-    model: nn.Module,
-    evaluation: Evaluation,
-    test: Split,
-    device: torch.device,
-    check_stop: Callable[[], None],
-    origin: dict[str, Any],
-) -> Record:
-    total = len(test)
-    count = total if evaluation.samples is None else evaluation.samples
-    if count > total:
-        raise UserError(f"{evaluation.label}: samples = {count}: the test set has {total} images")
-    index = evenly_spaced(total, count)
-    split = test.take(index.to(device))
-    started = time.monotonic()
-    predictions = predict_under(model, split, evaluation, check_stop)
-    return Record(
-        index=index.int().numpy(),
-        label=split.labels.int().cpu().numpy(),
-        prediction=predictions.int().cpu().numpy(),
-        metadata={
-            **origin,
-            "attack": evaluation.to_json(),
+    def __post_init__(self) -> None:
+        total, count = len(self.test), self.evaluation.images(len(self.test))
+        if count > total:
+            raise UserError(
+                f"{self.evaluation.label}: samples = {count}: the test set has {total} images"
+            )
+        self.index = evenly_spaced(total, count)
+        self.batches = range(self.evaluation.batches(total))
+
+    def run(self) -> dict[str, Any]:
+        """Attack what no part covers, and write the record; returns its summary."""
+        record = self._recorded()
+        if record is None:
+            parts = self._read_parts()
+            runs = missing(parts, self.batches)
+            # What the last one adds goes into the record at once.
+            parts += [self._attack(run, save=run is not runs[-1]) for run in runs]
+            record = whole(parts, self.evaluation.batch_size)
+            record.write(self.folder.record(self.name))
+        remove_parts(self.folder.parts, self.name)
+        self.report(accuracy_line(self.evaluation, record))
+        return summarise(self.evaluation, self.name, record)
+
+    def run_shard(self, shard: Shard) -> dict[str, Any]:
+        """Attack what no part covers of a shard's batches; returns what they are."""
+        batches = shard.batches(len(self.batches))
+        if self._recorded() is None:
+            for run in missing(self._read_parts(), batches):
+                self._attack(run, save=True)
+        covered = in_words([batches], len(self.batches)) if batches else "no batches"
+        self.report(f"{self.evaluation.label}: shard {shard}: {covered} attacked")
+        return {"label": self.evaluation.label, "record": self.name, "batches": covered}
+
+    def _recorded(self) -> Record | None:
+        return recorded(self.folder.record(self.name), self.origin["weights_sha256"])
+
+    def _read_parts(self) -> list[Part]:
+        identity = {key: self._metadata[key] for key in IDENTITY}
+        parts = read_parts(self.folder.parts, self.name, identity, self.report)
+        if parts:
+            done = len(self.batches) - sum(map(len, missing(parts, self.batches)))
+            self.report(f"{self.evaluation.label}: {done} of {len(self.batches)} batches are kept")
+        return parts
+
+    @cached_property
+    def _metadata(self) -> dict[str, Any]:
+        """All that does not change while this process attacks."""
+        return {
+            **self.origin,
+            "attack": self.evaluation.to_json(),
             "split": "test",
-            "test_size": total,
-            "seconds": round(time.monotonic() - started, 3),
-            "finished": now(),
+            "test_size": len(self.test),
             "git_commit": git_commit(),
             "scheduler_job": scheduler_job(),
-            "hardware": hardware(device),
-            "versions": versions(*("pyautoattack",) * (evaluation.kind == "autoattack")),
-        },
-    )
+            "hardware": hardware(self.device),
+            "versions": versions(*("pyautoattack",) * (self.evaluation.kind == "autoattack")),
+        }
+
+    def _attack(self, batches: range, save: bool) -> Part:
+        """Attack consecutive batches; what is done is saved now and then, and if it is cut short.
+
+        With `save` the whole part is saved at the end.
+        """
+        often = isinstance(self.evaluation, AutoAttackEvaluation)
+        started = saved = time.monotonic()
+        growing = GrowingPart(self.folder.parts, self.name)
+        predictions: list[Tensor] = []
+        try:
+            for number in batches:
+                if predictions and (often or time.monotonic() - saved >= SAVE_EVERY):
+                    self._save(growing, self._part(batches, predictions, started))
+                    saved = time.monotonic()
+                self.check_stop()
+                predictions.append(self._predict(number))
+        except BaseException:
+            if predictions:
+                self._save(growing, self._part(batches, predictions, started))
+            raise
+        part = self._part(batches, predictions, started)
+        if save:
+            self._save(growing, part)
+        return part
+
+    def _save(self, growing: GrowingPart, part: Part) -> None:
+        growing.write(part)
+        kept = in_words([part.batches], len(self.batches))
+        self.report(f"{self.evaluation.label}: {kept} are attacked and kept")
+
+    def _images_of(self, batches: range) -> slice:
+        size = self.evaluation.batch_size
+        return slice(batches.start * size, batches.stop * size)
+
+    def _predict(self, number: int) -> Tensor:
+        index = self.index[self._images_of(range(number, number + 1))].to(self.device)
+        images, labels = self.test.batch(index)
+        return predict_batch(self.model, self.evaluation, number, images, labels, self.check_stop)
+
+    def _part(self, batches: range, predictions: Sequence[Tensor], started: float) -> Part:
+        """The outcome of the first of `batches`."""
+        done = batches[: len(predictions)]
+        index = self.index[self._images_of(done)]
+        record = Record(
+            index=index.int().numpy(),
+            label=self.test.labels[index.to(self.device)].int().cpu().numpy(),
+            prediction=torch.cat(list(predictions)).int().cpu().numpy(),
+            metadata={
+                **self._metadata,
+                "seconds": round(time.monotonic() - started, 3),
+                "finished": now(),
+            },
+        )
+        return Part(done, record)

@@ -24,7 +24,7 @@ from raat_core.cost import (
     training_flop,
 )
 from raat_core.data.dataset import DataSet
-from raat_core.evaluation.run import predict_under
+from raat_core.evaluation.batch import predict_batch
 from raat_core.operations import Operations, Passes
 from raat_core.spec import AutoAttackEvaluation, CleanEvaluation, Evaluation, PgdEvaluation
 
@@ -89,7 +89,8 @@ ATTACKS: list[Evaluation] = [
 def test_a_gradient_attack(attack: Evaluation, few: DataSet, tmp_path: Path) -> None:
     cell = small_cell()
     model = api.load(api.train(cell, tmp_path / "cell", device="cpu", data=few), device="cpu")
-    counted = counted_flop(lambda: predict_under(model, few.test, attack))
+    images, labels = few.test.batch(torch.arange(len(few.test)))
+    counted = counted_flop(lambda: predict_batch(model, attack, 0, images, labels))
     assert evaluation_flop(cell, attack) == counted
 
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from conftest import small_cell
 from raat_core import api
 from raat_core.cell_folder import CellFolder
-from raat_core.data.dataset import DataSet, Split, evenly_spaced
+from raat_core.data.dataset import DataSet, evenly_spaced
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import predict
+from raat_core.evaluation.batch import predict_batch
 from raat_core.evaluation.records import Record
-from raat_core.evaluation.run import evaluate_cell, predict_under
+from raat_core.evaluation.run import evaluate_cell
 from raat_core.models.build import build_model
 from raat_core.spec import (
     AutoAttackEvaluation,
@@ -50,7 +51,7 @@ def test_a_model_in_training_mode_is_refused(small_data: DataSet) -> None:
     with pytest.raises(ValueError, match="in training mode"):
         predict(model.train(), small_data.test, batch_size=10)
     with pytest.raises(ValueError, match="in training mode"):
-        predict_under(model, small_data.test, CleanEvaluation())
+        predict_batch(model, CleanEvaluation(), 0, *small_data.test.batch(torch.arange(10)))
     model.eval().get_submodule("bn1").train()
     with pytest.raises(ValueError, match="module 'bn1' is in training mode"):
         predict(model, small_data.test, batch_size=10)
@@ -102,11 +103,11 @@ def test_what_is_recorded_is_not_attacked_again(
     evaluate(trained, small_data, first)
     asked = []
 
-    def note(model: nn.Module, split: Split, evaluation: Evaluation, *more: Any) -> Tensor:
+    def note(model: nn.Module, evaluation: Evaluation, *more: Any) -> Tensor:
         asked.append(evaluation)
-        return predict_under(model, split, evaluation, *more)
+        return predict_batch(model, evaluation, *more)
 
-    monkeypatch.setattr("raat_core.evaluation.run.predict_under", note)
+    monkeypatch.setattr("raat_core.evaluation.run.predict_batch", note)
     summary = evaluate(trained, small_data, first, second)
     assert asked == [second]
     assert len(summary["attacks"]) == 2
@@ -114,9 +115,9 @@ def test_what_is_recorded_is_not_attacked_again(
 
 def test_restarts_keep_the_first_success(trained: CellFolder, small_data: DataSet) -> None:
     model = api.load(trained.path, device="cpu")
-    labels = small_data.test.labels
-    once = predict_under(model, small_data.test, PgdEvaluation(**BALL, steps=1))
-    thrice = predict_under(model, small_data.test, PgdEvaluation(**BALL, steps=1, restarts=3))
+    images, labels = small_data.test.batch(torch.arange(60))
+    once = predict_batch(model, PgdEvaluation(**BALL, steps=1), 0, images, labels)
+    thrice = predict_batch(model, PgdEvaluation(**BALL, steps=1, restarts=3), 0, images, labels)
     fooled = once != labels
     assert torch.equal(thrice[fooled], once[fooled])
     assert (thrice != labels).sum() >= fooled.sum()

@@ -16,6 +16,7 @@ from raat_core import api
 from raat_core.errors import UserError
 from raat_core.methods.base import BUILT_IN_METHODS, method_class
 from raat_core.spec import (
+    AutoAttackEvaluation,
     Cell,
     CleanEvaluation,
     EvaluationList,
@@ -191,6 +192,31 @@ def test_bad_specs_get_one_clear_line(change: dict[str, Any], parts: list[str]) 
     assert "\n" not in message
     for part in parts:
         assert part in message
+
+
+def test_names_of_record() -> None:
+    """Names that records have on disk. If an attack changes, raise its `numerics_version`."""
+    threat = small_cell().threat_model
+    names = [evaluation_name(attack, "best") for attack in standard_attacks(threat)]
+    assert names == [
+        "best_clean_66c1253f",
+        "best_pgd-10_a0606e79",
+        "best_pgd-100_519523e3",
+        "best_cw-30_f873cb5b",
+        "best_autoattack_a54bf922",
+    ]
+    pgd = EvaluationList(attacks=standard_attacks(threat)[:4])
+    assert pgd.name == "best_be7dfb7b"
+
+
+def test_a_version_of_an_attack_is_part_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    (attack,) = EvaluationList(attacks=standard_attacks(small_cell().threat_model)[-1:]).attacks
+    before = evaluation_name(attack, "best"), EvaluationList(attacks=(attack,)).name
+    monkeypatch.setattr(AutoAttackEvaluation, "numerics_version", 3)
+    after = evaluation_name(attack, "best"), EvaluationList(attacks=(attack,)).name
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    assert "numerics_version" not in attack.to_json()
 
 
 def test_evaluations_are_named_by_what_they_do() -> None:

@@ -108,6 +108,7 @@ def test_the_defaults_file_says_what_an_empty_config_means() -> None:
     assert Config.model_validate(written) == Config.model_validate({})
 
 
+SHARDS = "must be a whole number of at least 1, or such numbers by architecture"
 BAD_CONFIGS: list[tuple[dict[str, Any], list[str]]] = [
     ({"item": {}}, ["unknown key 'item'", "did you mean 'items'?"]),
     ({"items": {"t": {**TABLE, "metrics": ["pgd"]}}}, ["items.t.metrics = 'pgd'", "'pgd10'?"]),
@@ -159,6 +160,25 @@ BAD_CONFIGS: list[tuple[dict[str, Any], list[str]]] = [
         ["attacks.p: step_size = -1"],
     ),
     (with_grid(methods=["TRADES"], vary={"lam": [1]}), ["unknown key 'lam'", "lambda"]),
+    ({"attacks": {"p": {**PGD, "shards": 0}}}, ["attacks.p", "shards = 0", SHARDS]),
+    ({"attacks": {"p": {**PGD, "shards": "8"}}}, ["shards = '8'", SHARDS]),
+    ({"attacks": {"p": {**PGD, "shards": {"resnet-18": 1.5}}}}, ["shards: ", SHARDS]),
+    ({"attacks": {"p": {**PGD, "shards": {"wrn": 8}}}}, ["shards", "unknown architecture 'wrn'"]),
+    (
+        {"attacks": {"p": {**PGD, "shards": 2, "job": "training"}}},
+        ["attacks.p", "shards = 2", "job `training`", "another job"],
+    ),
+    (
+        {
+            "attacks": {"p": {**PGD, "shards": {"wrn-28-10": 8}}},
+            "items": {"t": {**TABLE, "metrics": ["clean", "p"]}},
+        },
+        [
+            "attacks.p.shards = 8, attacks.clean.shards = 1 (for wrn-28-10)",
+            "job 'gradient'",
+            "the same shards",
+        ],
+    ),
 ]
 
 

@@ -104,6 +104,19 @@ def test_a_trained_cell_failed_if_one_of_its_attack_jobs_did(tmp_path: Path) -> 
     assert reason_of(tmp_path, "cell_s0") == "no space"
 
 
+def test_a_shard_that_failed_counts_until_there_are_other_shards(tmp_path: Path) -> None:
+    manifest = tmp_path / "cells/cell_s0/manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("{}")
+    os.utime(manifest, (200, 200))
+    write_log(tmp_path, "attack/cell_s0_best_12ab_2of3.log", "error: no space\n", at=300)
+    write_log(tmp_path, "attack/cell_s0_best_12ab_3of3.log", "3 of 3 batches\n", at=310)
+    write_log(tmp_path, "attack/cell_s0_best_34cd_1of2.log", "1 of 3 batches\n", at=320)
+    assert reason_of(tmp_path, "cell_s0") == "no space"
+    write_log(tmp_path, "attack/cell_s0_best_12ab_1of8.log", "1 of 8 batches\n", at=330)
+    assert reason_of(tmp_path, "cell_s0") is None
+
+
 def test_gaps_have_the_reason_and_the_log(tmp_path: Path) -> None:
     log = write_log(tmp_path, "train/a_s0.log", OUT_OF_MEMORY, at=100)
     attacked = write_log(tmp_path, "attack/b_s0_best_12ab.log", TRACEBACK, at=4e9)

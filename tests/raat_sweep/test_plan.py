@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from raat_core.spec import AutoAttackEvaluation
+from raat_core.storage import write_json
 from raat_sweep.config import read_config
 from raat_sweep.items import describe
 from raat_sweep.plan import Plan
+from raat_sweep.resources import resources_of_attacks
 
 DEMO = Path(__file__).resolve().parents[2] / "config/demo.yaml"
 
@@ -86,3 +91,60 @@ def test_titles_and_labels_are_no_part_of_a_cell() -> None:
     changed["items"] = yaml.safe_load(text)
     assert set(plan(changed).cells) == set(plan(config).cells)
     assert set(plan(changed).jobs) == set(plan(config).jobs)
+
+
+def in_shards(shards: Any, **changes: Any) -> Plan:
+    """The quick start's Table 1 on two architectures, its AutoAttack in a job of its own."""
+    config = demo()
+    aa = {"kind": "autoattack", "title": "AA", "batch_size": 100, "shards": shards, **changes}
+    config["attacks"]["aa"] = aa
+    grid = config["items"]["table1"]["grids"][0]
+    grid.update(methods=["PGD-AT"], seeds=[0], architectures=["resnet-mini", "resnet-18"])
+    config["items"] = {"table1": {**config["items"]["table1"], "ours": []}}
+    return plan(config)
+
+
+@pytest.mark.parametrize(
+    ("shards", "expected"),
+    [(3, [3, 3]), ({"resnet-18": 2}, [1, 2]), (8, [4, 4]), (1, [1, 1])],
+)
+def test_attack_lists_are_made_in_shards(shards: Any, expected: list[int]) -> None:
+    """Of 360 test images there are four batches, and no more shards than that."""
+    made = in_shards(shards)
+    found = {
+        made.cells[cell].architecture: count
+        for (cell, attacks), count in made.shards.items()
+        if made.jobs[cell, attacks].attacks[0].kind == "autoattack"
+    }
+    assert [found["resnet-mini"], found["resnet-18"]] == expected
+    assert set(made.jobs) == set(in_shards(1).jobs)
+    others = [made.shards[job] for job in made.jobs if "autoattack" not in str(made.jobs[job])]
+    assert others == [1, 1]
+
+
+def test_an_attacked_list_stays_in_its_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = in_shards(3)
+    first, second = [pair for pair, count in made.shards.items() if count == 3]
+    cells = tmp_path / made.config.results / "cells"
+    write_json(cells / first[0] / f"joined_{first[1]}.json", {"shards": 4})
+    write_json(cells / second[0] / f"attacked_{second[1]}.json", {})
+    for asked in (1, 3):
+        again = in_shards(asked)
+        assert (again.shards[first], again.shards[second]) == (4, 1)
+        assert again.attack_summary(*first) == f"joined_{first[1]}.json"
+        assert again.attack_summary(*second) == f"attacked_{second[1]}.json"
+    write_json(cells / first[0] / f"joined_{first[1]}.json", {})
+    assert in_shards(3).shards[first] == 3, "a file that does not say is made again"
+
+
+def test_a_shard_asks_for_its_share_of_the_time() -> None:
+    made = in_shards(1)
+    cell = next(c for c in made.cells.values() if c.architecture == "resnet-18")
+    cell = cell.model_copy(update={"dataset": "cifar10"})
+    attacks = (AutoAttackEvaluation(norm="linf", epsilon=Fraction(8, 255), samples=5000),)
+    whole, share = (resources_of_attacks(cell, attacks, shards=shards) for shards in (1, 4))
+    assert (share.gpu, share.mem_mb) == (whole.gpu, whole.mem_mb)
+    assert share.runtime * 4 == whole.runtime < 1440

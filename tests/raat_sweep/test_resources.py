@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conftest import SMALL_CELL, small_cell
+from conftest import SMALL_CELL, short_method, small_cell
 from raat_core.cost import evaluation_flop, training_flop
 from raat_core.methods.base import BUILT_IN_METHODS
 from raat_core.spec import Cell, standard_attacks

@@ -321,6 +321,64 @@ def test_a_lost_job_does_not_hide_that_somebody_is_at_work(
     assert shown(folders.row()) == "running active 5 s ago"
 
 
+# Shards
+
+
+def in_shards(folders: Folders, shards: int = 3) -> list[str]:
+    """Have the second attack made in shards; names of the files that end them."""
+    folders.config["attacks"]["pgd10"].update(shards=shards, batch_size=10)
+    folders.plan = Plan(read_config(folders.config, "test"))
+    (name,) = {name for (_, name), count in folders.plan.shards.items() if count == shards}
+    return [f"shards/{name}_{number}of{shards}.json" for number in range(1, shards + 1)]
+
+
+def test_shards_are_jobs_of_their_cell(make: MakeFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = make(1)
+    shards = in_shards(folders)
+    folders.finish(0)
+    folders.attack(0, lists=1)
+    attempts = [folders.submit(0, monkeypatch, file=file) for file in shards]
+    assert folders.row().state == "pending"
+    write_state(attempts[1], "running")
+    assert shown(folders.row()) == "running attacking, 0 of 3 shards done"
+    (folders.cell(0).path / "shards").mkdir()
+    (folders.cell(0).path / shards[0]).write_text("{}")
+    assert shown(folders.row()) == "running attacking, 1 of 3 shards done"
+    folders.end(attempts[2], monkeypatch, "no space")
+    row = folders.row()
+    assert (row.state, row.job, row.cause) == ("failed", "72_0", "no space")
+    in_shards(folders, 4)
+    assert folders.row().state == "trained", "they are shared out in another way now"
+    in_shards(folders, 3)
+    folders.attack(0)
+    assert folders.row().state == "done", "what ended the shards may be gone then"
+
+
+def test_a_shard_that_saves_is_a_sign_of_life(make: MakeFolders) -> None:
+    folders = make(1)
+    in_shards(folders)
+    folders.finish(0)
+    folders.cell(0).parts.mkdir(parents=True)
+    folders.date(0, age=1000)
+    os.utime(folders.cell(0).parts, (NOW - 5, NOW - 5))
+    assert shown(folders.row()) == "running active 5 s ago"
+
+
+def test_a_list_in_shards_ends_sooner(make: MakeFolders) -> None:
+    folders = make(2)
+    ends = []
+    for shards in (3, 2):
+        in_shards(folders, shards)
+        folders.finish(0)
+        folders.attack(0, seconds=300.0)
+        folders.finish(1, age=5)
+        folders.attack(1, lists=1, seconds=300.0)
+        forecast = folders.look().forecast
+        assert forecast is not None
+        ends.append(forecast.seconds)
+    assert ends == [100, 150]
+
+
 # Failures
 
 

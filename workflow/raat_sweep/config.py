@@ -82,6 +82,16 @@ class ThreatModelEntry(Frozen):
         )
 
 
+ShardCount: TypeAlias = Annotated[int, Field(ge=1)]
+_SHARDS = (
+    "must be a whole number of at least 1, or such numbers by architecture, as in {wrn-28-10: 8}"
+)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 class _AttackEntry(Frozen):
     title: str = Field(description="Column title.")
     job: str = Field(
@@ -94,6 +104,45 @@ class _AttackEntry(Frozen):
     )
     batch_size: int = Field(256, ge=1, description="Images at a time; random draws depend on it.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
+    shards: ShardCount | dict[ArchitectureName, ShardCount] = Field(
+        1,
+        description="Jobs that share the batches of a cell; or by architecture, 1 for others. No "
+        "number depends on it.",
+    )
+
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _check_shards(cls, shards: object) -> object:
+        """As the types do, in one line."""
+        counts = list(shards.values()) if isinstance(shards, Mapping) else [shards]
+        if not all(map(_is_count, counts)):
+            raise ValueError(_SHARDS)
+        for architecture in shards if isinstance(shards, Mapping) else ():
+            if architecture not in ARCHITECTURES:
+                raise ValueError(
+                    f"unknown architecture '{architecture}'{suggest(architecture, ARCHITECTURES)}"
+                )
+        return shards
+
+    @model_validator(mode="after")
+    def _check_job(self) -> _AttackEntry:
+        if self.job == WITH_TRAINING and self.most_shards > 1:
+            raise ValueError(
+                f"shards = {self.shards}: attacks of the job `{WITH_TRAINING}` run in the process "
+                f"that trains the cell; give this one another job"
+            )
+        return self
+
+    @property
+    def most_shards(self) -> int:
+        """For any architecture."""
+        return max(self.shards_of(architecture) for architecture in ARCHITECTURES)
+
+    def shards_of(self, architecture: str) -> int:
+        """For cells of an architecture."""
+        if isinstance(self.shards, int):
+            return self.shards
+        return self.shards.get(architecture, 1)
 
     def _shared(self) -> dict[str, Any]:
         return {"samples": self.samples, "batch_size": self.batch_size, "seed": self.seed}
@@ -531,6 +580,28 @@ class Config(Frozen):
                     self._check_attack(name, self.threat_models[grid.threat_model], dataset)
                     if dataset not in self.datasets:
                         self.check_samples(name, where, dataset)
+        return self
+
+    @model_validator(mode="after")
+    def _check_shards(self) -> Config:
+        """Attacks of one job run in one process, so that they are shared out together."""
+        used = {
+            attack: self.attacks[attack]
+            for name, item in self.items.items()
+            for _, metrics in _metrics(name, item)
+            for attack in self.attacks_of(metrics)
+        }
+        first: dict[str, str] = {}
+        for name, entry in used.items():
+            other = first.setdefault(entry.job, name)
+            for architecture in ARCHITECTURES:
+                counts = [self.attacks[n].shards_of(architecture) for n in (name, other)]
+                if counts[0] != counts[1]:
+                    raise ValueError(
+                        f"attacks.{name}.shards = {counts[0]}, attacks.{other}.shards = "
+                        f"{counts[1]} (for {architecture}): both are of the job '{entry.job}', "
+                        f"whose attacks must have the same shards; or give one of them another job"
+                    )
         return self
 
 

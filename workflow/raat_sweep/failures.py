@@ -12,8 +12,10 @@ from raat_core.cell_folder import CellFolder
 
 TAIL_BYTES = 65_536
 """How much of the end of a log is read."""
-_LOG_NAME = re.compile(r"(?P<cell>.+?)(?:_(?:best|last)_[0-9a-f]+)?\.log")
-"""`<cell>.log`, or `<cell>_<attack list>.log`."""
+_LOG_NAME = re.compile(
+    r"(?P<cell>.+?)(?:(?P<list>_(?:best|last)_[0-9a-f]+)(?:_\d+of(?P<shards>\d+))?)?\.log"
+)
+"""`<cell>.log`, `<cell>_<attack list>.log`, or `<cell>_<attack list>_<shard>of<shards>.log`."""
 _EXIT_CODE = re.compile(r"its command exited with \d+$")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -34,11 +36,21 @@ class Failures:
 
     def __init__(self, results: Path) -> None:
         self._logs: dict[str, list[tuple[float, Path]]] = {}
+        shared: dict[tuple[str, str], list[tuple[float, str, Path]]] = {}
         for rule in ("train", "attack"):
             for name, written in _logs_in(results / "logs" / rule):
                 if match := _LOG_NAME.fullmatch(name):
-                    path = results / "logs" / rule / name
-                    self._logs.setdefault(match["cell"], []).append((written, path))
+                    path, cell = results / "logs" / rule / name, match["cell"]
+                    if match["shards"]:
+                        shard = written, match["shards"], path
+                        shared.setdefault((cell, match["list"]), []).append(shard)
+                    else:
+                        self._logs.setdefault(cell, []).append((written, path))
+        for (cell, _), shards in shared.items():
+            # What failed when there were more or fewer shards does not matter any more.
+            _, newest, _ = max(shards)
+            kept = [(written, path) for written, of, path in shards if of == newest]
+            self._logs.setdefault(cell, []).extend(kept)
 
     def of(self, folder: CellFolder) -> Failure | None:
         """Why the cell is not trained, or if it is trained, why it is not attacked.

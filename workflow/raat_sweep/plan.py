@@ -36,6 +36,7 @@ from raat_sweep.config import (
     find_file,
 )
 from raat_sweep.published import Published, read_published
+from raat_sweep.shards import attacked_name, joined_name, shards_made_in
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,11 @@ class Plan:
             for key, chosen in attacks.items()
         }
         self.jobs = {(key.cell, chosen.name): chosen for key, chosen in self.lists.items()}
+        self.shards = {
+            (key.cell, chosen.name): self._shards(key, chosen, attacks[key])
+            for key, chosen in self.lists.items()
+        }
+        """In how many jobs a list's batches are attacked, by cell and list."""
         self._with_training: dict[str, str] = {}
         for key, chosen in self.lists.items():
             if key.job == WITH_TRAINING:
@@ -143,13 +149,32 @@ class Plan:
         """Names of the tables, figures or comparisons."""
         return [name for name, item in self.config.items.items() if item.kind == kind]
 
+    def _shards(
+        self, key: JobKey, chosen: EvaluationList, attacks: Mapping[str, Evaluation]
+    ) -> int:
+        """As many as the config says of a job's attacks, which agree; no more than batches.
+
+        A list that is attacked stays with the shards it was made in, whatever the config says
+        now: Snakemake makes a file again whose inputs are others, and all its shards for nothing.
+        """
+        made = shards_made_in(Path(self.config.results) / "cells" / key.cell, chosen.name)
+        if made is not None:
+            return made
+        cell = self.cells[key.cell]
+        asked = self.config.attacks[next(iter(attacks))].shards_of(cell.architecture)
+        size = DATA_SETS[cell.dataset].test_size
+        return min(asked, max(attack.batches(size) for attack in chosen.attacks))
+
     def attack_summary(self, cell: str, attacks: str) -> str:
         """Name of the file that says that an attack list is done, in the cell's folder.
 
         `run_...` is made by the process that trains the cell, for attacks of the job `training`;
         of two lists (for the best and the last checkpoint) that process runs the first.
+        `joined_...` is made of shards, `attacked_...` by one process.
         """
-        return f"{'run' if self._with_training.get(cell) == attacks else 'attacked'}_{attacks}.json"
+        if self._with_training.get(cell) == attacks:
+            return f"run_{attacks}.json"
+        return joined_name(attacks) if self.shards[cell, attacks] > 1 else attacked_name(attacks)
 
     def training_summary(self, cell: str) -> str:
         """Name of the file that says that a cell is trained, in the cell's folder."""

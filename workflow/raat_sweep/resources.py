@@ -46,11 +46,14 @@ def resources_of_training(cell: Cell, throughput: Throughput = NOTHING_MEASURED)
 
 
 def resources_of_attacks(
-    cell: Cell, attacks: tuple[Evaluation, ...], throughput: Throughput = NOTHING_MEASURED
+    cell: Cell,
+    attacks: tuple[Evaluation, ...],
+    throughput: Throughput = NOTHING_MEASURED,
+    shards: int = 1,
 ) -> Resources:
-    """For attacking a trained cell; on a GPU if it was trained on one."""
+    """For attacking a trained cell, or one of its shards; on a GPU if it was trained on one."""
     gpu = _size_of_training(cell) >= GPU_FROM_FLOP
-    return _resources(gpu, _attacks_seconds(cell, attacks, throughput, gpu))
+    return _resources(gpu, _attacks_seconds(cell, attacks, throughput, gpu) / shards)
 
 
 def resources_of_both(

@@ -21,6 +21,7 @@ from raat_core.spec import Cell
 from raat_core.storage import read_json
 from raat_sweep.failures import Failure, Failures
 from raat_sweep.plan import Plan
+from raat_sweep.shards import shard_name
 from raat_sweep.submitted import STATES, Job, State, read_jobs
 
 ACTIVE_SECONDS = 120.0
@@ -94,7 +95,8 @@ def look(plan: Plan, journal: Path, now: float | None = None) -> Sweep:
     failures = Failures(results)
     lists = defaultdict(list)
     for cell, attacks in plan.jobs:
-        lists[cell].append((attacks, plan.attack_summary(cell, attacks)))
+        summary, shards = plan.attack_summary(cell, attacks), plan.shards[cell, attacks]
+        lists[cell].append(_AttackList(attacks, summary, shards))
     works = [_work(cell, results / "cells", lists[name]) for name, cell in plan.cells.items()]
     rows = [
         _row(work, _standing(work, jobs.get(work.cell.name, []), failures, now), now)
@@ -108,6 +110,22 @@ def look(plan: Plan, journal: Path, now: float | None = None) -> Sweep:
 
 
 @dataclass(frozen=True)
+class _AttackList:
+    """One of a cell's attack lists."""
+
+    name: str
+    summary: str
+    """Name of the file that ends it."""
+    shards: int
+
+    @property
+    def shard_names(self) -> list[str]:
+        """Names of the files that end its shards; none if it is not shared out."""
+        numbers = range(1, self.shards + 1) if self.shards > 1 else ()
+        return [shard_name(self.name, number, self.shards) for number in numbers]
+
+
+@dataclass(frozen=True)
 class _Work:
     """What is done of a cell, as its folder says."""
 
@@ -118,6 +136,8 @@ class _Work:
     progress: Progress
     attacks: Mapping[str, float | None]
     """Seconds by attack list; None if it is not done."""
+    shards: Mapping[str, bool]
+    """Whether each shard of the lists that are not done is, by the file that ends it."""
 
     @property
     def is_trained(self) -> bool:
@@ -148,6 +168,10 @@ class _Work:
         recent = self.progress.seconds[-max(PACE_EPOCHS, self.cell.selection.every) :]
         return sum(recent) / len(recent) if recent else None
 
+    def jobs_of(self, attacks: str) -> int:
+        """How many jobs attack by a list that is not done."""
+        return max(1, sum(name.startswith(f"shards/{attacks}_") for name in self.shards))
+
     def is_active(self, now: float) -> bool:
         """Whether it changed lately. While a cell trains, it changes once an epoch."""
         return now - self.changed_at < max(ACTIVE_SECONDS, 2 * (self.pace or 0.0))
@@ -163,23 +187,49 @@ class _Work:
         """Whether a job has still to make something in the cell's folder."""
         inside = self.folder.path.absolute()
         outputs = [Path(output).absolute() for output in job.outputs]
-        return any(path.parent == inside and path.name not in self.files for path in outputs)
+        names = [path.relative_to(inside).as_posix() for path in outputs if inside in path.parents]
+        # What ends a shard goes when its list is done: it lacks nothing then.
+        return any(
+            not self.shards.get(name, True) if "/" in name else name not in self.files
+            for name in names
+        )
+
+    @property
+    def attacking(self) -> str:
+        """The note of a cell that is being attacked."""
+        done = f", {sum(self.shards.values())} of {len(self.shards)} shards done"
+        return f"attacking{done if self.shards else ''}"
 
 
-def _work(cell: Cell, cells: Path, lists: Sequence[tuple[str, str]]) -> _Work:
-    """Read a cell's folder; `lists` are names of attack lists and of the files that end them."""
+def _work(cell: Cell, cells: Path, lists: Sequence[_AttackList]) -> _Work:
+    """Read a cell's folder."""
     folder = CellFolder(cells / cell.name)
     files = _files_in(folder.path)
+    left = [name for each in lists if each.summary not in files for name in each.shard_names]
+    ended = _files_in(folder.path / "shards") if left and "shards" in files else {}
+    if left and "records" in files:
+        files.update({"records/parts": _changed_at(folder.parts)})
     return _Work(
         cell=cell,
         folder=folder,
         files=files,
         progress=read_progress(folder) if folder.history.name in files else Progress(),
         attacks={
-            attacks: _attack_seconds(folder.path / summary) if summary in files else None
-            for attacks, summary in lists
+            each.name: _attack_seconds(folder.path / each.summary)
+            if each.summary in files
+            else None
+            for each in lists
         },
+        shards={name: Path(name).name in ended for name in left},
     )
+
+
+def _changed_at(folder: Path) -> float:
+    """When a folder's list of files was last changed; 0 if it is not there."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _files_in(folder: Path) -> dict[str, float]:
@@ -226,7 +276,7 @@ def _standing(work: _Work, jobs: Sequence[Job], failures: Failures, now: float) 
     worst = left[0] if left else None
     is_live = any(job.state not in ("failed", "lost") for job in left)
     if worst and worst.state and worst.state != "failed" and is_live:
-        note = "attacking" if work.is_trained and worst.state == "running" else ""
+        note = work.attacking if work.is_trained and worst.state == "running" else ""
         return _Standing(worst.state, worst, worst.note or note, worst.at)
     failure = failures.of(work.folder)
     over = max([*(job.at for job in left), failure.at if failure else 0.0])
@@ -316,8 +366,12 @@ def _seconds_left(
         training = work.epochs_left * (pace or 0.0)
     missing = [name for name, seconds in work.attacks.items() if seconds is None]
     costs = [attacks.get(_attack_kind(work.cell, name)) for name in missing]
-    known = [cost for cost in costs if cost is not None]
-    return training + sum(known) if len(known) == len(costs) else None
+    known = [
+        cost / work.jobs_of(name)
+        for name, cost in zip(missing, costs, strict=True)
+        if cost is not None
+    ]
+    return training + sum(known) if len(known) == len(missing) else None
 
 
 def _kind(cell: Cell) -> object:

@@ -18,6 +18,7 @@ from raat_sweep.resources import (
     resources_of_both,
     resources_of_training,
 )
+from raat_sweep.shards import shard_name
 from raat_sweep.throughput import Throughput, read_throughput
 
 try:
@@ -29,12 +30,16 @@ except UserError as error:
 RESULTS = PLAN.config.results
 CELLS = f"{RESULTS}/cells"
 DATA = PLAN.data
+# Seconds that files of other machines may take to show up here.
+LATENCY = max(1, getattr(workflow.execution_settings, "latency_wait", 5))
 prepare_environment(ROOT, PLAN.config.plugins, DATA)
 
 
 wildcard_constraints:
     cell="[A-Za-z0-9._+-]+",
     attacks="(best|last)_[0-9a-f]+",
+    shard="[1-9][0-9]*",
+    shards="[1-9][0-9]*",
     dataset="|".join(PLAN.prepared) or "(?!)",
     table="|".join(PLAN.items_of("table")) or "(?!)",
     figure="|".join(PLAN.items_of("figure")) or "(?!)",
@@ -112,10 +117,22 @@ def training_resources(wildcards):
 
 
 def attack_resources(wildcards):
-    """What the attacks of a list ask for."""
+    """What the attacks of a list ask for, or one of their shards."""
     return resources_of_attacks(
-        PLAN.cells[wildcards.cell], chosen(wildcards).attacks, throughput()
+        PLAN.cells[wildcards.cell],
+        chosen(wildcards).attacks,
+        throughput(),
+        shards=int(wildcards.get("shards", 1)),
     )
+
+
+def shards_of(wildcards):
+    """The files that say that the shards of an attack list are done."""
+    shards = PLAN.shards[wildcards.cell, wildcards.attacks]
+    return [
+        f"{CELLS}/{wildcards.cell}/{shard_name(wildcards.attacks, number, shards)}"
+        for number in range(1, shards + 1)
+    ]
 
 
 def both_resources(wildcards):

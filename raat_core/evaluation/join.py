@@ -1,0 +1,119 @@
+"""Whole records from parts that several processes left, and the summary of a list of attacks.
+
+Nothing here needs torch, nor the data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from raat_core.catalogue import DATA_SETS
+from raat_core.cell_folder import CellFolder
+from raat_core.errors import UserError
+from raat_core.evaluation.parts import Part, in_words, missing, read_parts, remove_parts, whole
+from raat_core.evaluation.records import Record
+from raat_core.spec import Evaluation, EvaluationList, evaluation_name
+
+
+def recorded(path: Path, weights_sha256: str) -> Record | None:
+    """The record at `path`, if there is one and it is of these weights.
+
+    Raises:
+        UserError: it is truncated or damaged.
+    """
+    if not path.exists():
+        return None
+    record = Record.read(path)
+    return record if record.metadata["weights_sha256"] == weights_sha256 else None
+
+
+def summarise(evaluation: Evaluation, name: str, record: Record) -> dict[str, Any]:
+    """What a summary of attacks says of one of them; the accuracy in percent."""
+    return {
+        "label": evaluation.label,
+        "record": name,
+        "accuracy": record.accuracy,
+        "samples": len(record.index),
+        "seconds": record.metadata["seconds"],
+    }
+
+
+def accuracy_line(evaluation: Evaluation, record: Record) -> str:
+    """What an attack found, for who reads the log."""
+    return f"{evaluation.label}: {record.accuracy:.2f}% of {len(record.index)} test images"
+
+
+def join_cell(
+    folder: CellFolder,
+    evaluations: EvaluationList,
+    report: Callable[[str], None] = lambda line: None,
+    wait: float = 0.0,
+) -> dict[str, Any]:
+    """Write the whole records of attacks whose batches are all covered by parts.
+
+    Args:
+        folder: a trained cell's.
+        evaluations: the attacks.
+        report: is told a line per attack.
+        wait: seconds in which parts may still show up that another machine wrote.
+
+    Returns:
+        As `evaluate_cell`.
+
+    Raises:
+        UserError: the cell is not trained, or batches are missing: says which. The records of
+            other attacks of the list are written.
+    """
+    sha256 = folder.read_manifest()["weights_sha256"][evaluations.checkpoint]
+    test_size = DATA_SETS[folder.read_cell().dataset].test_size
+    deadline = time.monotonic() + wait
+    summaries, epoch, gaps = [], None, []
+    for evaluation in evaluations.attacks:
+        name = evaluation_name(evaluation, evaluations.checkpoint)
+        record = recorded(folder.record(name), sha256)
+        if record is None:
+            identity = {"weights_sha256": sha256, "attack": evaluation.to_json()}
+            parts, gap = _parts_and_gap(folder, evaluation, identity, name, test_size, report)
+            while gap and time.monotonic() < deadline:
+                time.sleep(1)
+                parts, gap = _parts_and_gap(
+                    folder, evaluation, identity, name, test_size, lambda line: None
+                )
+            if gap:
+                gaps.append(f"{folder.path}: {evaluation.label} ({name}): not attacked yet: {gap}")
+                continue
+            record = whole(parts, evaluation.batch_size)
+            record.write(folder.record(name))
+        remove_parts(folder.parts, name)
+        report(accuracy_line(evaluation, record))
+        summaries.append(summarise(evaluation, name, record))
+        epoch = record.metadata["epoch"]
+    if gaps:
+        raise UserError("\n".join(gaps))
+    return {
+        "checkpoint": evaluations.checkpoint,
+        "epoch": epoch,
+        "weights_sha256": sha256,
+        "attacks": summaries,
+    }
+
+
+def _parts_and_gap(
+    folder: CellFolder,
+    evaluation: Evaluation,
+    identity: dict[str, Any],
+    name: str,
+    test_size: int,
+    report: Callable[[str], None],
+) -> tuple[list[Part], str]:
+    """The parts of a record, and which batches are missing, in words; empty if none is."""
+    parts = read_parts(folder.parts, name, identity, report)
+    if parts:
+        # Of the images that were attacked, should the catalogue say otherwise.
+        test_size = parts[0].record.metadata["test_size"]
+    count = evaluation.batches(test_size)
+    gaps = missing(parts, range(count))
+    return parts, in_words(gaps, count) if gaps else ""
