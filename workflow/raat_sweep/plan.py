@@ -49,7 +49,7 @@ class Point:
     varied: Mapping[str, Any]
     """The settings that the grid varies, with this cell's values."""
 
-    @property
+    @cached_property
     def row(self) -> dict[str, Any]:
         """What tells this point's row in a table from others; seeds share a row."""
         threat = self.cell.threat_model

@@ -111,19 +111,31 @@ def throughput():
     return read_throughput(Path(RESULTS), PLAN.cells, most=100)
 
 
+@cache
+def job_resources(work, cell, attacks=None, shards=1):
+    """What a job of a rule asks for; Snakemake asks for each resource by itself."""
+    if work == "training":
+        return resources_of_training(PLAN.cells[cell], throughput())
+    wanted = PLAN.cells[cell], PLAN.jobs[cell, attacks].attacks, throughput()
+    if work == "both":
+        return resources_of_both(*wanted)
+    return resources_of_attacks(*wanted, shards=shards)
+
+
 def training_resources(wildcards):
     """What the training of a cell asks for."""
-    return resources_of_training(PLAN.cells[wildcards.cell], throughput())
+    return job_resources("training", wildcards.cell)
 
 
 def attack_resources(wildcards):
     """What the attacks of a list ask for, or one of their shards."""
-    return resources_of_attacks(
-        PLAN.cells[wildcards.cell],
-        chosen(wildcards).attacks,
-        throughput(),
-        shards=int(wildcards.get("shards", 1)),
-    )
+    shards = int(wildcards.get("shards", 1))
+    return job_resources("attacks", wildcards.cell, wildcards.attacks, shards)
+
+
+def both_resources(wildcards):
+    """What training and attacking in one job ask for."""
+    return job_resources("both", wildcards.cell, wildcards.attacks)
 
 
 def shards_of(wildcards):
@@ -133,13 +145,6 @@ def shards_of(wildcards):
         f"{CELLS}/{wildcards.cell}/{shard_name(wildcards.attacks, number, shards)}"
         for number in range(1, shards + 1)
     ]
-
-
-def both_resources(wildcards):
-    """What training and attacking in one job ask for."""
-    return resources_of_both(
-        PLAN.cells[wildcards.cell], chosen(wildcards).attacks, throughput()
-    )
 
 
 def unfinished_items():
