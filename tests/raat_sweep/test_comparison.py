@@ -118,6 +118,7 @@ def test_differences_spreads_and_gains_are_computed(plan: Plan, tmp_path: Path) 
     assert set(contents[0]) == {"c.csv", "c.claims.csv", "c.md", "c.html"}
     page = contents[0]["c.md"]
     assert "3 of 4 numbers are measured, 2 of them within the spread of both." in page
+    assert "| A |  |  |  | 1 | – |" in page, "one line per claim"
     assert "| A | Digits, ResNet-mini, ℓ∞ 8/255 | RAAT: – | PGD-AT: – |" in page
     assert "not measured" in contents[0]["c.html"]
 

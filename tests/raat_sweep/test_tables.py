@@ -360,6 +360,12 @@ def test_published_numbers_stand_first_marked_and_compete_for_bold() -> None:
     assert r"MMA$^\dagger$ (X'20)" in to_latex(layout, "tab:x")
 
 
+def test_halves_are_rounded_up() -> None:
+    """(58.43 + 17.54) / 2 is printed as 37.99; its float is below 37.985."""
+    places = table_row(markdown(cells(clean=(58.43, 17.54), aa=(56.04, 26.09))), "RAAT")
+    assert [place.split()[0].strip("*") for place in places] == ["37.99", "41.07"]
+
+
 def test_published_numbers_are_told_from_measured_ones_in_the_csv(tmp_path: Path) -> None:
     item = {
         "name": "t",

@@ -162,7 +162,11 @@ Block = str | tuple[list[str], list[list[str]]]
 def _page(compared: pd.DataFrame, claims: pd.DataFrame, item: Mapping[str, Any]) -> list[Block]:
     page: list[Block] = [f"# {item['title']}"]
     if item["claims"]:
-        page += ["## Claims", _how_tested(item), _claims_table(claims, item["metrics"])]
+        page += ["## Claims", _how_tested(item), _verdicts(claims)]
+        page += [
+            "### Every data set, architecture and ball",
+            _claims_table(claims, item["metrics"]),
+        ]
     for table, described in item["tables"].items():
         rows = compared[compared["table"] == table]
         page += [
@@ -186,11 +190,32 @@ def _how_tested(item: Mapping[str, Any]) -> str:
     )
 
 
+VERDICTS = ("held", "undecided", "not held", "not measured")
+
+
+def _verdicts(claims: pd.DataFrame) -> Block:
+    """A line per claim: how often it held where it was tested, and by how much."""
+    header = ["Claim", *(verdict.capitalize() for verdict in VERDICTS), "Difference"]
+    rows = []
+    for (claim, source), tested in claims.groupby(["claim", "source"], sort=False):
+        counts = [sum(v.startswith(verdict) for v in tested["verdict"]) for verdict in VERDICTS]
+        low, high = tested["difference"].min(), tested["difference"].max()
+        span = (
+            _signed(low) if low == high or math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
+        )
+        rows.append([_claim(claim, source), *(str(count or "") for count in counts), span])
+    return header, rows
+
+
+def _claim(claim: object, source: object) -> str:
+    return f"{claim} ({source})" if source else str(claim)
+
+
 def _claims_table(claims: pd.DataFrame, titles: Mapping[str, str]) -> Block:
     header = ["Claim", "Where", "Left", "Right", "Difference", "n", "p seeds", "p images", ""]
     rows = [
         [
-            f"{row['claim']} ({row['source']})" if row["source"] else str(row["claim"]),
+            _claim(row["claim"], row["source"]),
             _where(row),
             f"{row['left']}: {_number(row['left_mean'])}",
             f"{row['right']}: {_number(row['right_mean'])}",

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -612,7 +613,10 @@ def _threat(norm: str, epsilon: str) -> str:
 
 
 def _rounded(value: float) -> str:
-    return f"{value:.2f}"
+    """To two decimals, halves up, as the paper's tables are; binary floats have no halves."""
+    if math.isnan(value):
+        return "nan"
+    return str(Decimal(f"{value:.6f}").quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
 def _signed(percent: float) -> str:
