@@ -222,8 +222,8 @@ def test_wide_settings_are_on_a_log_axis_but_epochs_are_not() -> None:
         rows = [row for x in xs for row in points((50.0,), x, metric=metric, record=record)]
         return data_axes(drawn(rows, a=panel(name, [metric])))[0].get_xscale()
 
-    assert scale([0.5, 10], "lambda", "best_0") == "log"
-    assert scale([0.5, 9.9], "lambda", "best_0") == "linear"
+    assert scale([0.5, 5], "lambda", "best_0") == "log"
+    assert scale([0.5, 4.9], "lambda", "best_0") == "linear"
     assert scale([0.0, 1, 20], "lambda", "best_0") == "linear"
     assert scale([1, 100], "epoch", None) == "linear"
 

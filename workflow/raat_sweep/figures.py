@@ -52,7 +52,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 GREY = "0.4"
-LOG_SPAN = 20
+LOG_SPAN = 10
 """Settings whose largest value is this many times the smallest, or more, get a log axis."""
 CATEGORY_CHARACTERS = 22
 """What fits under an axis; longer names of categories are turned."""
