@@ -127,18 +127,6 @@ def test_curves_count_seeds_without_history_and_epochs_without_evaluation() -> N
     assert summary["samples"].isna().all()
 
 
-def test_cells_that_two_grids_ask_for_count_once() -> None:
-    once = points((50.0, 52.0))
-    assert summarise_figure(pd.DataFrame([*once, *once]))["n_seeds"].tolist() == [2]
-
-
-def test_two_cells_in_one_place_are_refused() -> None:
-    rows = points((50.0, 52.0))
-    other = [{**row, "cell": f"other_s{row['seed']}"} for row in rows]
-    with pytest.raises(UserError, match=r"RAAT_0.1_s0 and other_s0 would share a point"):
-        summarise_figure(pd.DataFrame([*rows, *other]))
-
-
 def test_figure_2_has_a_row_per_title_and_letters_along_rows() -> None:
     rows = [
         *(

@@ -51,6 +51,13 @@ def test_a_cell_is_attacked_by_one_job_of_a_kind() -> None:
         assert table1.get(cell, attacks) == attacks
 
 
+def test_cells_that_two_grids_ask_for_count_once() -> None:
+    config = demo()
+    before = plan(config).rows_of("table1")
+    config["items"]["table1"]["grids"] *= 2
+    assert plan(config).rows_of("table1") == before
+
+
 def test_jobs_cover_what_items_ask_for() -> None:
     made = plan(demo())
     for item in ("table1", "table5"):

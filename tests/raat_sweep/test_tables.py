@@ -104,18 +104,6 @@ def test_unequal_test_images_are_refused() -> None:
         summarise(pd.DataFrame(rows), list(TITLES))
 
 
-def test_cells_that_two_grids_ask_for_count_once() -> None:
-    once = summarise(pd.DataFrame(cells()), list(TITLES))
-    twice = summarise(pd.DataFrame([*cells(), *cells()]), list(TITLES))
-    pd.testing.assert_frame_equal(once, twice)
-
-
-def test_two_cells_in_one_place_are_refused() -> None:
-    other = [{**row, "cell": f"other{row['seed']}"} for row in cells()]
-    with pytest.raises(UserError, match=r"paper_s0 and other0 would share a row and a seed"):
-        summarise(pd.DataFrame([*cells(), *other]), list(TITLES))
-
-
 PAPER_TABLE_5 = {
     "PGD-AT": (87.76, 68.82),
     "TRADES": (83.99, 68.74),

@@ -33,7 +33,7 @@ def write_comparison(measurements: pd.DataFrame, item: Mapping[str, Any], result
         results: the folder that the files are written to.
 
     Raises:
-        UserError: two cells share a row and a seed, or a file cannot be written.
+        UserError: test images differ, or a file cannot be written.
     """
     compared = compare(measurements, item)
     claims = judge_claims(measurements, item, results / "cells")

@@ -77,8 +77,7 @@ def write_figure(points: pd.DataFrame, item: Mapping[str, Any], results: Path) -
         results: the folder that the files are written to.
 
     Raises:
-        UserError: two cells share a point and a seed, two metrics of a panel share a title, or a
-            file cannot be written.
+        UserError: two metrics of a panel share a title, or a file cannot be written.
     """
     summary = summarise_figure(points)
     with rc_context(STYLE):
@@ -99,35 +98,15 @@ def summarise_figure(points: pd.DataFrame) -> pd.DataFrame:
     Columns `panel`, `series`, `x`, `metric`, `mean` and `std` (sample standard deviation; missing
     with one seed) in percent, `n_seeds`, `n_seeds_planned`, `samples` (test images; missing for
     curves over epochs), and `gap`, the reasons why seeds have no value.
-
-    Raises:
-        UserError: two cells share a point and a seed.
     """
-    distinct = _distinct_cells(points)
     summary = pd.DataFrame(
         [
             {**dict(zip(LINE, key, strict=True)), **row}
-            for key, line in distinct.groupby(LINE, sort=False)
+            for key, line in points.groupby(LINE, sort=False)
             for row in _line_rows(line)
         ]
     )
     return summary[["panel", "series", "x", "metric", *STATISTICS]].astype({"samples": "Int64"})
-
-
-def _distinct_cells(points: pd.DataFrame) -> pd.DataFrame:
-    """Points without those that overlapping grids ask for twice."""
-    place = [*LINE, "x", "seed"]
-    distinct = points.drop_duplicates([*place, "cell"])
-    shared = distinct[distinct.duplicated(place, keep=False)]
-    if len(shared):
-        _, rivals = next(iter(shared.groupby(place, sort=False, dropna=False)))
-        first, second = rivals["cell"].iloc[:2]
-        raise UserError(
-            f"{first} and {second} would share a point and a seed of panel "
-            f"{shared['panel'].iloc[0]}: what they differ in must be another label in `methods`, "
-            f"a setting in `vary`, or another panel"
-        )
-    return distinct
 
 
 def _line_rows(line: pd.DataFrame) -> list[dict[str, Any]]:

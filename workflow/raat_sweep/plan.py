@@ -114,10 +114,8 @@ class Plan:
         self._resolved: dict[tuple[str, ThreatModel], Evaluation] = {}
         attacks: dict[JobKey, dict[str, Evaluation]] = {}
         self._jobs_by_attack: dict[tuple[str, Checkpoint, Evaluation], str] = {}
-        for name, item in config.items.items():
+        for name in config.items:
             for part in self._parts[name]:
-                if not isinstance(item, Comparison):
-                    _require_distinct_places(name, part)
                 for point in part.points:
                     self.cells[point.cell.name] = point.cell
                     for metric in part.attacks:
@@ -280,7 +278,8 @@ class Plan:
     def _part(self, letter: str, shown: Table | Panel, where: str, checkpoint: Checkpoint) -> Part:
         over_epochs = isinstance(shown, Panel) and shown.x == "epoch"
         attacks = () if over_epochs else self.config.attacks_of(shown.metrics)
-        return Part(letter, shown, list(self._points(where, shown.grids)), attacks, checkpoint)
+        part = Part(letter, shown, list(self._points(where, shown.grids)), attacks, checkpoint)
+        return replace(part, points=_distinct_points(where, part))
 
     def _compared(self, name: str, item: Comparison) -> Iterator[Part]:
         """A part for every published table and for every claim, with the cells that it needs."""
@@ -412,15 +411,20 @@ def _places(part: Part) -> list[dict[str, Any]]:
     return list(unique.values())
 
 
-def _require_distinct_places(name: str, part: Part) -> None:
-    """Refuse two cells that would be one row, or one point of a line, and not be told apart."""
-    places: dict[object, str] = {}
+def _distinct_points(where: str, part: Part) -> list[Point]:
+    """A part's points without those that overlapping grids ask for twice.
+
+    Raises:
+        UserError: two cells would be one row, or one point of a line, and not be told apart.
+    """
+    places: dict[object, Point] = {}
     for point in part.points:
         place = (*_place(point, part).values(), point.cell.seed)
-        other = places.setdefault(place, point.cell.name)
-        if other != point.cell.name:
-            where = f"items.{name}.panels.{part.name}" if part.name else f"items.{name}"
+        other = places.setdefault(place, point).cell
+        if other.name != point.cell.name:
             raise UserError(
-                f"{where}: {other} and {point.cell.name} would stand in the same place; give what "
-                f"they differ in labels of its own in `methods`, or a table or panel of its own"
+                f"{where}: {other.name} and {point.cell.name} would stand in the same place; "
+                f"give what they differ in labels of its own in `methods`, or a table or panel "
+                f"of its own"
             )
+    return list(places.values())

@@ -38,8 +38,7 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
         results: the folder that the files are written to.
 
     Raises:
-        UserError: two cells share a row and a seed, test images differ, or a file cannot be
-            written.
+        UserError: test images differ, or a file cannot be written.
     """
     titles, name = item["metrics"], item["name"]
     cited = summarise_cited(item["cited"], list(titles), item["derived"])
@@ -71,15 +70,14 @@ def summarise(measurements: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFram
     `n_test` the test images of the metric that has most.
 
     Raises:
-        UserError: two cells share a row and a seed, or one metric was measured on different
-            numbers of test images of one data set, so that its numbers do not compare.
+        UserError: one metric was measured on different numbers of test images of one data set, so
+            that its numbers do not compare.
     """
-    cells = _distinct_cells(measurements)
-    _require_equal_samples(cells)
+    _require_equal_samples(measurements)
     summary = pd.DataFrame(
         [
             {**dict(zip(ROW, key, strict=True)), **_statistics(cells_of_row, metrics)}
-            for key, cells_of_row in cells.groupby(ROW, sort=False)
+            for key, cells_of_row in measurements.groupby(ROW, sort=False)
         ]
     )
     sizes = ["n_test", *(f"{metric}_n" for metric in metrics)]
@@ -156,21 +154,6 @@ def improvement(summary: pd.DataFrame, metrics: Sequence[str], ours: Sequence[st
 def _gain(ours: float, others: float) -> float:
     """Percent; NaN where one is NaN, and over zero accuracy, where it has no meaning."""
     return 100 * (ours - others) / others if others > 0 else math.nan
-
-
-def _distinct_cells(measurements: pd.DataFrame) -> pd.DataFrame:
-    """Measurements without those that overlapping grids ask for twice."""
-    place = [*ROW, "seed", "metric"]
-    distinct = measurements.drop_duplicates([*place, "cell"])
-    shared = distinct[distinct.duplicated(place, keep=False)]
-    if len(shared):
-        _, rivals = next(iter(shared.groupby(place, sort=False)))
-        first, second = rivals["cell"].iloc[:2]
-        raise UserError(
-            f"{first} and {second} would share a row and a seed of the table: what they differ "
-            f"in must be another label in `methods`, or another table"
-        )
-    return distinct
 
 
 def _require_equal_samples(cells: pd.DataFrame) -> None:
