@@ -484,7 +484,7 @@ def test_a_cell_on_an_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "go together" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(SAMPLES is None, reason="RAAT_SAMPLE_IMAGES names no folder of real images")
+@pytest.mark.skipif(not SAMPLES, reason="RAAT_SAMPLE_IMAGES names no folder of real images")
 def test_real_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = Path(SAMPLES or "")
     data = load_folder("cifar10-exact", samples / "cifar10-exact", 32, tmp_path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,10 +230,18 @@ def test_the_command_needs_no_torch(tmp_path: Path, plan: Plan) -> None:
         "import sys; from pathlib import Path; from raat_sweep.budget import show_plan;"
         "print(show_plan(Path('config.yaml'), ['curves'])); sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    root = Path(__file__).resolve().parents[2]
+    packages = os.pathsep.join([str(root), str(root / "workflow")])
+    run = partial(
+        subprocess.run,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": packages},
+    )
+    done = run([sys.executable, "-c", code])
     assert (done.returncode, done.stderr) == (0, "")
-    command = [sys.executable, "-m", "raat_sweep", "plan", "config.yaml", "curves"]
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = run([sys.executable, "-m", "raat_sweep", "plan", "config.yaml", "curves"])
     assert again.stdout == done.stdout == f"{show_plan(Path('config.yaml'), ['curves'])}\n"
 
 
@@ -242,7 +252,7 @@ def test_thousands_of_cells_are_quick(tmp_path: Path, monkeypatch: pytest.Monkey
     plan = Plan(read_config(config, "test"))
     for name in list(plan.cells)[:700]:
         finish(plan, name)
-    started = time.perf_counter()
+    started = time.process_time()
     budget = estimate(plan)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert (budget.total.cells, budget.total.trained) == (2000, 700)
