@@ -148,6 +148,9 @@ class _Attack:
         if self._recorded() is None:
             for run in missing(self._read_parts(), batches):
                 self._attack(run, save=True)
+            if self._recorded() is not None:
+                # Others have made the record meanwhile: nobody will look for these parts.
+                remove_parts(self.folder.parts, self.name)
         covered = in_words([batches], len(self.batches)) if batches else "no batches"
         self.report(f"{self.evaluation.label}: shard {shard}: {covered} attacked")
         return {"label": self.evaluation.label, "record": self.name, "batches": covered}

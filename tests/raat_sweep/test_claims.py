@@ -16,7 +16,7 @@ from scipy import stats
 
 from raat_core.cell_folder import CellFolder
 from raat_core.evaluation.records import Record
-from raat_sweep.claims import judge, paired_p, verdict
+from raat_sweep.claims import PairedTest, judge, verdict
 
 CLAIM: dict[str, Any] = {
     "metric": "aa",
@@ -33,7 +33,7 @@ def test_the_two_sided_test_is_scipys(differences: np.ndarray[Any, Any]) -> None
     if stats.sem(differences) < 1e-6:
         return
     expected = stats.ttest_1samp(differences, 0.0).pvalue
-    assert paired_p(differences) == pytest.approx(expected, rel=1e-6)
+    assert PairedTest.of(differences).p == pytest.approx(expected, rel=1e-6)
 
 
 @given(arrays(float, st.integers(2, 30), elements=st.floats(-5, 5, width=32)))
@@ -42,33 +42,46 @@ def test_equality_is_the_larger_of_two_one_sided_tests(differences: np.ndarray[A
         return
     above = stats.ttest_1samp(differences, -2.0, alternative="greater").pvalue
     below = stats.ttest_1samp(differences, 2.0, alternative="less").pvalue
-    assert paired_p(differences, margin=2.0) == pytest.approx(max(above, below), rel=1e-6)
+    assert PairedTest.of(differences, margin=2.0).p == pytest.approx(max(above, below), rel=1e-6)
+
+
+@given(arrays(float, st.integers(2, 30), elements=st.floats(-5, 5, width=32)))
+def test_against_equality_is_a_test_beyond_the_margin(differences: np.ndarray[Any, Any]) -> None:
+    if stats.sem(differences) < 1e-6:
+        return
+    turned = differences if differences.mean() >= 0 else -differences
+    expected = stats.ttest_1samp(turned, 2.0, alternative="greater").pvalue
+    assert PairedTest.of(differences, margin=2.0).p_against == pytest.approx(expected, rel=1e-6)
 
 
 def test_no_spread_and_too_few_pairs() -> None:
-    assert math.isnan(paired_p(np.array([1.0])))
-    assert paired_p(np.array([1.0, 1.0])) == 0.0
-    assert paired_p(np.array([0.0, 0.0])) == 1.0
-    assert paired_p(np.array([0.0, 0.0]), margin=1.0) == 0.0
-    assert paired_p(np.array([2.0, 2.0]), margin=1.0) == 1.0
+    assert math.isnan(PairedTest.of(np.array([1.0])).p)
+    assert PairedTest.of(np.array([1.0, 1.0])) == PairedTest(0.0, 0.0)
+    assert PairedTest.of(np.array([0.0, 0.0])).p == 1.0
+    assert PairedTest.of(np.array([0.0, 0.0]), margin=1.0) == PairedTest(0.0, 1.0)
+    assert PairedTest.of(np.array([2.0, 2.0]), margin=1.0) == PairedTest(1.0, 0.0)
+
+
+SURE, UNSURE, NONE = PairedTest(0.01, 0.01), PairedTest(0.2, 0.2), PairedTest(math.nan, math.nan)
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "margin", "expected"),
+    ("difference", "test", "margin", "expected"),
     [
-        (1.0, 0.01, 0.0, "held"),
-        (1.0, 0.2, 0.0, "undecided (as claimed, not significant)"),
-        (1.0, math.nan, 0.0, "undecided (as claimed, no test)"),
-        (0.0, 1.0, 0.0, "not held"),
-        (-1.0, 0.01, 0.0, "not held"),
-        (math.nan, math.nan, 0.0, "not measured"),
-        (-0.5, 0.01, 1.0, "held"),
-        (-0.5, 0.2, 1.0, "undecided (not shown to be within the margin)"),
-        (-1.5, 0.9, 1.0, "not held"),
+        (1.0, SURE, 0.0, "held"),
+        (1.0, UNSURE, 0.0, "undecided (as claimed, not significant)"),
+        (1.0, NONE, 0.0, "undecided (as claimed, no test)"),
+        (0.0, PairedTest(1.0, 1.0), 0.0, "undecided (equal, not significant)"),
+        (-1.0, SURE, 0.0, "not held"),
+        (-1.0, UNSURE, 0.0, "undecided (the other way round, not significant)"),
+        (-0.5, PairedTest(0.01, 0.99), 1.0, "held"),
+        (-0.5, PairedTest(0.2, 0.8), 1.0, "undecided (within the margin, not significant)"),
+        (-1.5, PairedTest(0.7, 0.3), 1.0, "undecided (beyond the margin, not significant)"),
+        (-1.5, PairedTest(0.99, 0.01), 1.0, "not held"),
     ],
 )
-def test_verdicts(difference: float, p: float, margin: float, expected: str) -> None:
-    assert verdict(difference, p, margin, LEVEL) == expected
+def test_verdicts(difference: float, test: PairedTest, margin: float, expected: str) -> None:
+    assert verdict(difference, test, margin, LEVEL) == expected
 
 
 def record(folder: Path, cell: str, correct: list[int], index: list[int] | None = None) -> float:
@@ -117,17 +130,40 @@ def test_pairs_are_cells_of_one_seed_and_one_image(tmp_path: Path) -> None:
     assert outcome.p_samples == pytest.approx(stats.ttest_1samp(by_image, 0).pvalue)
     assert outcome.p_seeds == pytest.approx(stats.ttest_1samp([50.0, 25.0], 0).pvalue)
     (over_seeds,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "seeds", LEVEL)
-    assert over_seeds.verdict == verdict(37.5, outcome.p_seeds, 0.0, LEVEL)
+    p = outcome.p_seeds
+    assert over_seeds.verdict == verdict(37.5, PairedTest(p, p), 0.0, LEVEL)
+    assert (outcome.decided_by, over_seeds.decided_by) == ("images", "seeds")
 
 
-def test_seeds_without_both_sides_are_left_out(tmp_path: Path) -> None:
+def test_seeds_without_both_sides_are_left_out_of_means_too(tmp_path: Path) -> None:
     rows = [
         *measured(tmp_path, "RAAT", [[1, 1], None, [1, 1]]),
         *measured(tmp_path, "PGD-AT", [[1, 0], [1, 1]]),
     ]
     (outcome,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
-    assert (outcome.seeds, outcome.difference) == (1, 50.0)
+    assert (outcome.seeds, outcome.planned, outcome.difference) == (1, 2, 50.0)
+    assert (outcome.left_mean, outcome.right_mean) == (100.0, 50.0)
     assert math.isnan(outcome.p_seeds)
+
+
+def test_sides_without_a_common_seed_are_not_compared(tmp_path: Path) -> None:
+    rows = [
+        *measured(tmp_path, "RAAT", [[1, 1], None]),
+        *measured(tmp_path, "PGD-AT", [None, [1, 0]]),
+    ]
+    (outcome,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
+    assert outcome.verdict == "not measured (no seed that both sides have)"
+
+
+def test_the_best_of_several_needs_all_of_them(tmp_path: Path) -> None:
+    rows = [
+        *measured(tmp_path, "RAAT", [[1, 1]]),
+        *measured(tmp_path, "PGD-AT", [[1, 0]]),
+        *measured(tmp_path, "MART", [None]),
+    ]
+    claim = {**CLAIM, "right": ["PGD-AT", "MART"]}
+    (outcome,) = judge(claim, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
+    assert outcome.verdict == "not measured (MART missing)"
 
 
 def test_different_images_are_not_paired(tmp_path: Path) -> None:
@@ -159,7 +195,7 @@ def test_of_several_rows_the_best_is_taken_in_each_place(tmp_path: Path) -> None
 def test_what_is_not_measured_says_so(tmp_path: Path) -> None:
     rows = [*measured(tmp_path, "RAAT", [None]), *measured(tmp_path, "PGD-AT", [[1, 0]])]
     (outcome,) = judge(CLAIM, pd.DataFrame(rows), tmp_path, "samples", LEVEL)
-    assert outcome.verdict == "not measured"
+    assert outcome.verdict == "not measured (RAAT missing)"
     assert outcome.seeds == 0
 
 
@@ -171,4 +207,4 @@ def test_a_derived_metric_is_tested_over_seeds_alone(tmp_path: Path) -> None:
     frame = pd.DataFrame(rows).assign(metric="nrr", record="")
     (outcome,) = judge({**CLAIM, "metric": "nrr"}, frame, tmp_path, "samples", LEVEL)
     assert math.isnan(outcome.p_samples)
-    assert (outcome.p_seeds, outcome.verdict) == (0.0, "held")
+    assert (outcome.p_seeds, outcome.verdict, outcome.decided_by) == (0.0, "held", "seeds")

@@ -14,6 +14,7 @@ from raat_core.spec import Cell
 from raat_sweep.comparison import compare, write_comparison
 from raat_sweep.config import read_config, read_config_file
 from raat_sweep.items import describe
+from raat_sweep.measurements import derive, measure
 from raat_sweep.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,10 +118,45 @@ def test_differences_spreads_and_gains_are_computed(plan: Plan, tmp_path: Path) 
     assert contents[0] == contents[1]
     assert set(contents[0]) == {"c.csv", "c.claims.csv", "c.md", "c.html"}
     page = contents[0]["c.md"]
-    assert "3 of 4 numbers are measured, 2 of them within the spread of both." in page
+    assert "3 of 4 numbers are measured, 2 of them within the spread of both. 2 published" in page
+    assert "not attacked: digits\\_resnet-mini\\_linf\\_raat\\_s0" in page
     assert "| A |  |  |  | 1 | – |" in page, "one line per claim"
     assert "| A | Digits, ResNet-mini, ℓ∞ 8/255 | RAAT: – | PGD-AT: – |" in page
     assert "not measured" in contents[0]["c.html"]
+
+
+def test_a_gain_over_others_that_are_not_all_measured_is_missing(plan: Plan) -> None:
+    item = describe(plan, "c")
+    frame = measured(item, {("RAAT", "clean"): [85.0, 85.0]})
+    rows = {(r["method"], r["metric"]): r for r in compare(frame, item).to_dict("records")}
+    assert math.isnan(rows["↑ (%)", "clean"]["mean"])
+    assert rows["↑ (%)", "clean"]["published_mean"] == pytest.approx(2.5)
+
+
+def test_what_follows_from_published_means_is_compared_too(tmp_path: Path) -> None:
+    (tmp_path / "numbers.csv").write_text(CSV.replace(",pgd10,", ",aa,"))
+    config = sweep(tmp_path)
+    config["items"]["t"]["metrics"] = ["clean", "aa", "nrr"]
+    made = Plan(read_config(config, "test"))
+    item = describe(made, "c")
+    accuracies = {(m, a): [80.0, 80.0] for m in ("PGD-AT", "RAAT") for a in ("clean", "aa")}
+    frame = derive(measured(item, accuracies), item["derived"])
+    rows = {(r["method"], r["metric"]): r for r in compare(frame, item).to_dict("records")}
+    assert rows["PGD-AT", "nrr"]["published_mean"] == pytest.approx(2 * 80 * 40 / 120)
+    assert rows["PGD-AT", "nrr"]["mean"] == pytest.approx(80)
+    assert made.unmatched("c") == {"t": 2}, "another method, and another ball"
+
+
+@pytest.mark.parametrize("numbers", ["", CSV.replace("Digits", "digits").split("\n", 1)[1]])
+def test_numbers_of_nothing_here_are_counted(tmp_path: Path, numbers: str) -> None:
+    (tmp_path / "numbers.csv").write_text(CSV.split("\n", 1)[0] + "\n" + numbers)
+    made = Plan(read_config(sweep(tmp_path, claims=[]), "test"))
+    item = describe(made, "c")
+    assert item["rows"] == []
+    write_comparison(measure([], tmp_path), item, tmp_path)
+    page = (tmp_path / "c.md").read_text()
+    assert "0 of 0 numbers are measured" in page
+    assert ("6 published numbers are of cells that" in page) == bool(numbers)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +170,10 @@ def test_differences_spreads_and_gains_are_computed(plan: Plan, tmp_path: Path) 
         ({"claim": {"item": "f"}}, "items.c.claims.0.panel = ''; allowed: a"),
         ({"claim": {"panel": "a"}}, "items.c.claims.0.panel = 'a': t is a table"),
         ({"claim": {"metric": "x"}}, "items.c.claims.0.metric = 'x'; allowed: clean"),
-        ({"claim": {"left": ["TRADES"]}}, "items.c.claims.0: 'TRADES'; allowed: PGD-AT, RAAT"),
+        (
+            {"claim": {"left": ["TRADES"]}},
+            "items.c.claims.0.left = 'TRADES'; allowed: PGD-AT, RAAT",
+        ),
         ({"claim": {"relation": "equal"}}, "margin = 0: must be above 0 for relation: equal"),
         ({"claim": {"margin": 1}}, "margin = 1: must be above 0 for relation: equal, and not"),
     ],
@@ -157,11 +196,17 @@ def test_patterns_stand_for_varied_rows(tmp_path: Path) -> None:
         "panel": "a",
         "metric": "clean",
         "left": ["RAAT (lambda = *)"],
-        "right": ["RAAT (lambda = 1)"],
+        "right": ["PGD-AT (lambda = *)"],
     }
-    made = Plan(read_config(sweep(tmp_path, claims=[claim]), "test"))
-    (resolved,) = made.claims_of("c")
+    config = sweep(tmp_path, claims=[claim])
+    config["methods"] = {"PGD-AT": "trades"}
+    config["items"]["f"]["panels"]["a"]["grids"][0]["methods"] = ["RAAT", "PGD-AT"]
+    (resolved,) = Plan(read_config(config, "test")).claims_of("c")
     assert resolved.left == ("RAAT (lambda = 1)", "RAAT (lambda = 2)")
+    assert resolved.right == ("PGD-AT (lambda = 1)", "PGD-AT (lambda = 2)")
+    claim["right"] = ["RAAT (lambda = 1)"]
+    with pytest.raises(UserError, match=r"claims\.0: 'RAAT \(lambda = 1\)' is on both sides"):
+        Plan(read_config(config, "test")).claims_of("c")
 
 
 CONFIGS = [ROOT / "config" / name for name in ("config.yaml", "released.yaml")]

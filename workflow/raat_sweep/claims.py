@@ -8,7 +8,7 @@ whether another training would show it too.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from scipy import stats
 
 from raat_core.cell_folder import CellFolder
 from raat_core.evaluation.records import Record
+from raat_sweep.formats import PLACE
 
-PLACE = ["dataset", "architecture", "norm", "epsilon"]
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -33,14 +33,51 @@ class Outcome:
     right: str
     left_mean: float
     right_mean: float
+    """Means over the seeds that both sides have."""
     seeds: int
-    """Seeds that both sides have."""
+    """How many these are."""
+    planned: int
+    """How many the config asks for on both sides."""
     difference: float
-    """Mean over these seeds of left minus right, in percentage points."""
+    """Left minus right, in percentage points."""
     p_seeds: float
     p_samples: float
     """Two-sided, or of the test for equality within the margin; NaN where there is no test."""
+    decided_by: str
+    """`images`, `seeds`, or nothing."""
     verdict: str
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired t-test; both p are NaN for fewer than two pairs."""
+
+    p: float
+    """Without a margin two-sided for a mean of zero; with one, that of the two one-sided tests
+    (TOST) for a mean within ±margin: small where the difference is shown to be smaller."""
+    p_against: float
+    """Small where the claim is shown to be wrong, if the difference says so: `p` without a margin;
+    with one, of the one-sided test for a mean beyond it."""
+
+    @classmethod
+    def of(cls, differences: Values, margin: float = 0.0) -> PairedTest:
+        """Of one difference per pair."""
+        if len(differences) < 2:
+            return cls(math.nan, math.nan)
+        mean, error = float(differences.mean()), float(stats.sem(differences))
+        freedom = len(differences) - 1
+        if margin:
+            within = max(_tail(margin + side * mean, error, freedom) for side in (-1, 1))
+            return cls(within, _tail(abs(mean) - margin, error, freedom))
+        two_sided = 2 * _tail(abs(mean), error, freedom)
+        return cls(two_sided, two_sided)
+
+
+def _tail(distance: float, error: float, freedom: int) -> float:
+    """P(T > distance / error); without any spread, what that tends to."""
+    if error == 0:
+        return 0.5 if distance == 0 else float(distance < 0)
+    return float(stats.t.sf(distance / error, freedom))
 
 
 def judge(
@@ -58,21 +95,11 @@ def judge(
     chosen = measurements[measurements["metric"] == claim["metric"]]
     outcomes = []
     for place, group in chosen.groupby(PLACE, sort=False):
-        sides = [_best(group, claim[side]) for side in ("left", "right")]
-        if sides[0] is not None and sides[1] is not None:
+        sides = [group[group["method"].isin(claim[side])] for side in ("left", "right")]
+        if all(len(side) for side in sides):
             where = dict(zip(PLACE, map(str, place), strict=True))
             outcomes.append(_outcome(where, sides[0], sides[1], claim, cells, test, level))
     return outcomes
-
-
-def _best(group: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame | None:
-    """Rows of the label with the highest mean; of the first if none has a value."""
-    asked = group[group["method"].isin(labels)]
-    if asked.empty:
-        return None
-    means = asked.groupby("method", sort=False)["accuracy"].mean()
-    label = means.idxmax() if means.notna().any() else means.index[0]
-    return asked[asked["method"] == label].drop_duplicates("seed")
 
 
 def _outcome(
@@ -84,34 +111,61 @@ def _outcome(
     test: str,
     level: float,
 ) -> Outcome:
-    pairs = left.merge(right, on="seed", suffixes=("_left", "_right"))
-    pairs = pairs[pairs["accuracy_left"].notna() & pairs["accuracy_right"].notna()]
+    lost = [row for side in (left, right) for row in _unmeasured(side)]
+    left, right = _best(left), _best(right)
+    asked = left.merge(right, on="seed", suffixes=("_left", "_right"))
+    pairs = asked[asked["accuracy_left"].notna() & asked["accuracy_right"].notna()]
     margin = float(claim["margin"])
     by_seed = (pairs["accuracy_left"] - pairs["accuracy_right"]).to_numpy(dtype=float)
-    p_seeds = paired_p(by_seed, margin)
-    p_samples = paired_p(_by_sample(pairs, cells), margin)
+    over_seeds = PairedTest.of(by_seed, margin)
+    over_images = PairedTest.of(_by_image(pairs, cells), margin)
     difference = float(by_seed.mean()) if len(by_seed) else math.nan
+    decided_by, decisive = _deciding(over_seeds, over_images, test)
+    if lost:
+        result = f"not measured ({', '.join(lost)} missing)"
+    elif pairs.empty:
+        result = "not measured (no seed that both sides have)"
+    else:
+        result = verdict(difference, decisive, margin, level)
     return Outcome(
         place=place,
         left=str(left["method"].iloc[0]),
         right=str(right["method"].iloc[0]),
-        left_mean=float(left["accuracy"].mean()),
-        right_mean=float(right["accuracy"].mean()),
+        left_mean=float(pairs["accuracy_left"].mean()),
+        right_mean=float(pairs["accuracy_right"].mean()),
         seeds=len(pairs),
+        planned=len(asked),
         difference=difference,
-        p_seeds=p_seeds,
-        p_samples=p_samples,
-        verdict=verdict(difference, _deciding(p_seeds, p_samples, test), margin, level),
+        p_seeds=over_seeds.p,
+        p_samples=over_images.p,
+        decided_by=decided_by,
+        verdict=result,
     )
 
 
-def _deciding(p_seeds: float, p_samples: float, test: str) -> float:
-    """The p of the test that was chosen, or of the other one where that cannot be made."""
-    first, second = (p_samples, p_seeds) if test == "samples" else (p_seeds, p_samples)
-    return second if math.isnan(first) else first
+def _unmeasured(side: pd.DataFrame) -> list[str]:
+    """Rows of a side that have no number at all: without them its best is not known."""
+    means = side.groupby("method", sort=False)["accuracy"].mean()
+    return [str(method) for method in means[means.isna()].index]
 
 
-def _by_sample(pairs: pd.DataFrame, cells: Path) -> Values:
+def _best(side: pd.DataFrame) -> pd.DataFrame:
+    """Cells of the row with the highest mean; of the first if none has a value."""
+    means = side.groupby("method", sort=False)["accuracy"].mean()
+    label = means.idxmax() if means.notna().any() else means.index[0]
+    return side[side["method"] == label]
+
+
+def _deciding(over_seeds: PairedTest, over_images: PairedTest, test: str) -> tuple[str, PairedTest]:
+    """The test that was chosen, or the other one where that cannot be made."""
+    tests = [("images", over_images), ("seeds", over_seeds)]
+    if test == "seeds":
+        tests.reverse()
+    made = [(name, one) for name, one in tests if not math.isnan(one.p)]
+    return made[0] if made else ("", over_seeds)
+
+
+def _by_image(pairs: pd.DataFrame, cells: Path) -> Values:
     """(N,) left minus right per image in percent, averaged over seeds; empty where not paired."""
     if pairs.empty or not pairs[["record_left", "record_right"]].astype(bool).all(axis=None):
         return np.empty(0)
@@ -129,42 +183,23 @@ def _by_sample(pairs: pd.DataFrame, cells: Path) -> Values:
     return difference
 
 
-def paired_p(differences: Values, margin: float = 0.0) -> float:
-    """The p of a paired t-test; NaN for fewer than two pairs.
+def verdict(difference: float, test: PairedTest, margin: float, level: float) -> str:
+    """`held`, `not held` or `undecided (why)`.
 
-    Without a margin it is two-sided for a mean of zero. With one, it is that of the two one-sided
-    tests (TOST) for a mean within ±margin: small where the difference is shown to be smaller.
+    A claim held if the difference is as claimed and that is significant; it did not hold if it is
+    the other way round, or beyond the margin of a claimed equality, and that is significant.
     """
-    if len(differences) < 2:
-        return math.nan
-    mean, error = float(differences.mean()), float(stats.sem(differences))
-    freedom = len(differences) - 1
-    if margin:
-        return max(_tail(margin - mean, error, freedom), _tail(margin + mean, error, freedom))
-    return 2 * _tail(abs(mean), error, freedom)
-
-
-def _tail(distance: float, error: float, freedom: int) -> float:
-    """P(T > distance / error); without any spread, what that tends to."""
-    if error == 0:
-        return 0.5 if distance == 0 else float(distance < 0)
-    return float(stats.t.sf(distance / error, freedom))
-
-
-def verdict(difference: float, p: float, margin: float, level: float) -> str:
-    """`held`, `not held`, `undecided (why)` or `not measured`.
-
-    A claim held if the difference is as claimed and significant; it did not hold if the difference
-    is the other way round, or larger than the margin of a claimed equality.
-    """
-    if math.isnan(difference):
-        return "not measured"
-    if margin:
-        as_claimed, other = abs(difference) < margin, "not shown to be within the margin"
-    else:
-        as_claimed, other = difference > 0, "as claimed, not significant"
-    if not as_claimed:
+    as_claimed = abs(difference) < margin if margin else difference > 0
+    if math.isnan(test.p):
+        return f"undecided ({_direction(difference, margin)}, no test)"
+    if as_claimed and test.p < level:
+        return "held"
+    if not as_claimed and test.p_against < level:
         return "not held"
-    if math.isnan(p):
-        return "undecided (as claimed, no test)"
-    return "held" if p < level else f"undecided ({other})"
+    return f"undecided ({_direction(difference, margin)}, not significant)"
+
+
+def _direction(difference: float, margin: float) -> str:
+    if margin:
+        return "within the margin" if abs(difference) < margin else "beyond the margin"
+    return "as claimed" if difference > 0 else "the other way round" if difference < 0 else "equal"

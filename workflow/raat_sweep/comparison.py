@@ -13,10 +13,19 @@ import pandas as pd
 from raat_core.spec import NORM_SYMBOLS
 from raat_core.storage import write_text
 from raat_sweep.claims import Outcome, judge
-from raat_sweep.tables import improvement, summarise
+from raat_sweep.formats import (
+    GAP,
+    PLACE,
+    markdown_text,
+    records,
+    rounded,
+    signed,
+    to_csv,
+    with_spread,
+)
+from raat_sweep.measurements import combine
+from raat_sweep.tables import Note, improvement, notes_on_gaps, summarise
 
-GAP = "–"
-PLACE = ["dataset", "architecture", "norm", "epsilon"]
 NUMBERS = [
     "published_mean", "published_std", "mean", "std", "n_seeds", "difference", "within_spread",
 ]  # fmt: skip
@@ -38,9 +47,9 @@ def write_comparison(measurements: pd.DataFrame, item: Mapping[str, Any], result
     compared = compare(measurements, item)
     claims = judge_claims(measurements, item, results / "cells")
     name = item["name"]
-    write_text(results / f"{name}.csv", _csv(compared))
-    write_text(results / f"{name}.claims.csv", _csv(claims))
-    page = _page(compared, claims, item)
+    write_text(results / f"{name}.csv", to_csv(compared, ".6g"))
+    write_text(results / f"{name}.claims.csv", to_csv(claims, ".6g"))
+    page = _page(compared, claims, measurements, item)
     write_text(results / f"{name}.md", "\n".join(_markdown(page)))
     write_text(results / f"{name}.html", "\n".join(_html(page, item["title"])))
 
@@ -54,27 +63,63 @@ def compare(measurements: pd.DataFrame, item: Mapping[str, Any]) -> pd.DataFrame
     missing std counting as 0; empty without our mean. Rows of the method `↑ (%)` hold the best of
     `ours` over the best of the others in percent, computed from the means on either side.
     """
-    frames = [
-        _compare_table(measurements[measurements["part"] == table], table, item)
-        for table in item["tables"]
-    ]
     columns = ["table", *PLACE, "method", "variant", "metric", *NUMBERS]
-    return pd.concat([pd.DataFrame(columns=columns), *frames])[columns]
+    rows = [
+        {"table": table, **row}
+        for table in item["tables"]
+        for row in _compare_table(measurements[measurements["part"] == table], table, item)
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _compare_table(measurements: pd.DataFrame, table: str, item: Mapping[str, Any]) -> pd.DataFrame:
-    published = [row for row in item["published"] if row["part"] == table]
+def _compare_table(
+    measurements: pd.DataFrame, table: str, item: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    described = item["tables"][table]
+    published = _with_derived(
+        [row for row in item["published"] if row["part"] == table],
+        {
+            metric: item["derived"][metric]
+            for metric in described["metrics"]
+            if metric in item["derived"]
+        },
+    )
     if not published:
-        return pd.DataFrame()
+        return []
     metrics = list(dict.fromkeys(row["metric"] for row in published))
     summary = summarise(measurements, metrics)
-    ours = {(*_place(row), row["method"], row["variant"]): row for row in _records(summary)}
+    ours = {(*_place(row), row["method"], row["variant"]): row for row in records(summary)}
     rows = [
         _compared(row, ours[(*_place(row), row["method"], row["variant"])]) for row in published
     ]
-    if item["tables"][table]["ours"]:
-        rows += _gains(published, summary, metrics, item["tables"][table]["ours"])
-    return pd.DataFrame([{"table": table, **row} for row in rows])
+    if described["ours"]:
+        rows += _gains(published, summary, metrics, described["ours"])
+    return rows
+
+
+def _with_derived(
+    published: Sequence[dict[str, Any]], derived: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Published numbers, and behind those of each row of a table what follows from their means."""
+    by_row: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for number in published:
+        key = (*_place(number), number["method"], number["variant"])
+        by_row.setdefault(key, []).append(number)
+    rows = []
+    for numbers in by_row.values():
+        means = {number["metric"]: number["mean"] for number in numbers}
+        rows += numbers
+        rows += [
+            {
+                **numbers[0],
+                "metric": metric,
+                "mean": combine(entry["kind"], [means[part] for part in entry["of"]]),
+                "std": math.nan,
+            }
+            for metric, entry in derived.items()
+            if set(entry["of"]) <= set(means) and metric not in means
+        ]
+    return rows
 
 
 def _compared(published: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,13 +145,16 @@ def _gains(
     metrics: Sequence[str],
     ours: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The ↑ row of the paper's tables from the published means, and from ours."""
+    """The ↑ row of the paper's tables from the published means, and from ours.
+
+    Without one of the methods the best of the others is not known: ours is missing then.
+    """
     wide: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in published:
         place = dict(zip((*PLACE, "method"), (*_place(row), row["method"]), strict=True))
         wide.setdefault(tuple(place.values()), {**place})[f"{row['metric']}_mean"] = row["mean"]
     theirs = improvement(pd.DataFrame(wide.values()), metrics, ours)
-    measured = {_place(row): row for row in _records(improvement(summary, metrics, ours))}
+    measured = {_place(row): row for row in records(improvement(summary, metrics, ours))}
     return [
         {
             **dict(zip(PLACE, _place(row), strict=True)),
@@ -114,12 +162,18 @@ def _gains(
             "variant": "",
             "metric": metric,
             "published_mean": row[metric],
-            "mean": measured[_place(row)][metric],
-            "difference": measured[_place(row)][metric] - row[metric],
+            "mean": mean,
+            "difference": mean - row[metric],
         }
-        for row in _records(theirs)
+        for row in records(theirs)
         for metric in metrics
+        for mean in [_whole_gain(measured[_place(row)][metric], summary, _place(row), metric)]
     ]
+
+
+def _whole_gain(gain: float, summary: pd.DataFrame, place: tuple[str, ...], metric: str) -> float:
+    here = summary[(summary[PLACE].astype(str) == list(place)).all(axis="columns")]
+    return math.nan if here[f"{metric}_mean"].isna().any() else gain
 
 
 def judge_claims(measurements: pd.DataFrame, item: Mapping[str, Any], cells: Path) -> pd.DataFrame:
@@ -134,7 +188,7 @@ def judge_claims(measurements: pd.DataFrame, item: Mapping[str, Any], cells: Pat
 
 _CLAIM_COLUMNS = [
     "claim", "source", *PLACE, "metric", "left", "right", "margin", "left_mean", "right_mean",
-    "difference", "n_seeds", "p_seeds", "p_samples", "verdict",
+    "difference", "n_seeds", "n_seeds_planned", "p_seeds", "p_samples", "decided_by", "verdict",
 ]  # fmt: skip
 
 
@@ -149,8 +203,10 @@ def _claim_row(claim: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
         "right_mean": outcome.right_mean,
         "difference": outcome.difference,
         "n_seeds": outcome.seeds,
+        "n_seeds_planned": outcome.planned,
         "p_seeds": outcome.p_seeds,
         "p_samples": outcome.p_samples,
+        "decided_by": outcome.decided_by,
         "verdict": outcome.verdict,
     }
 
@@ -159,7 +215,12 @@ Block = str | tuple[list[str], list[list[str]]]
 """A heading (`# ...`), a paragraph, or a table: its header and its rows."""
 
 
-def _page(compared: pd.DataFrame, claims: pd.DataFrame, item: Mapping[str, Any]) -> list[Block]:
+def _page(
+    compared: pd.DataFrame,
+    claims: pd.DataFrame,
+    measurements: pd.DataFrame,
+    item: Mapping[str, Any],
+) -> list[Block]:
     page: list[Block] = [f"# {item['title']}"]
     if item["claims"]:
         page += ["## Claims", _how_tested(item), _verdicts(claims)]
@@ -173,20 +234,41 @@ def _page(compared: pd.DataFrame, claims: pd.DataFrame, item: Mapping[str, Any])
             f"## {described['title'].rstrip('.')}",
             f"Published numbers: {described['path']}. Percent, mean ± sample standard deviation "
             f"over n seeds. Difference: measured minus published; ✓ where mean ± std of both "
-            f"overlap. {_tally(rows)}",
+            f"overlap. {_tally(rows)} {_unmatched(described)}".rstrip(),
             _numbers_table(rows, item["metrics"]),
         ]
-    return page
+    return page + _gaps(measurements, item["metrics"])
+
+
+def _gaps(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
+    """Why numbers are missing, as below a table."""
+    once = measurements.drop_duplicates(["cell", "metric", "record"])
+    notes = notes_on_gaps(once[once["metric"].isin(titles)], titles)
+    return ["## Gaps", *map(_note, notes)] if notes else []
+
+
+def _note(note: Note) -> str:
+    cells = (
+        f"{cell}{detail}" + (f", log {log}" if log else "") for cell, detail, log in note.cells
+    )
+    return f"{note.reason}: {'; '.join(cells)}"
+
+
+def _unmatched(described: Mapping[str, Any]) -> str:
+    count = described["unmatched"]
+    return f"{count} published numbers are of cells that this sweep does not have." if count else ""
 
 
 def _how_tested(item: Mapping[str, Any]) -> str:
-    decides = {"samples": "test images", "seeds": "seeds"}[item["test"]]
+    first, second = ("images", "seeds") if item["test"] == "samples" else ("seeds", "images")
     return (
-        f"Paired t-tests of left minus right, over seeds and over test images (whose outcomes are "
-        f"averaged over seeds); for a claimed equality, two one-sided tests against the margin. A "
-        f"claim held if the difference is as claimed and p over {decides} is below "
-        f"{item['level']:g}. Where a side names several rows, the one with the highest mean was "
-        f"taken, which favours it."
+        f"Paired t-tests of left minus right, over seeds and over test images (whose outcomes "
+        f"are averaged over seeds); for a claimed equality, two one-sided tests against the "
+        f"margin. The verdict is by {first}, or by {second} where that test cannot be made, at "
+        f"{item['level']:g}: held, if the difference is as claimed and significant; not held, if "
+        f"it is the other way round (or beyond the margin) and significant. By images it is about "
+        f"these trained models on images like these, by seeds about the methods. Where a side "
+        f"names several rows, the one with the highest mean was taken, which favours it."
     )
 
 
@@ -200,9 +282,7 @@ def _verdicts(claims: pd.DataFrame) -> Block:
     for (claim, source), tested in claims.groupby(["claim", "source"], sort=False):
         counts = [sum(v.startswith(verdict) for v in tested["verdict"]) for verdict in VERDICTS]
         low, high = tested["difference"].min(), tested["difference"].max()
-        span = (
-            _signed(low) if low == high or math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
-        )
+        span = signed(low) if low == high or math.isnan(low) else f"{signed(low)} to {signed(high)}"
         rows.append([_claim(claim, source), *(str(count or "") for count in counts), span])
     return header, rows
 
@@ -217,24 +297,34 @@ def _claims_table(claims: pd.DataFrame, titles: Mapping[str, str]) -> Block:
         [
             _claim(row["claim"], row["source"]),
             _where(row),
-            f"{row['left']}: {_number(row['left_mean'])}",
-            f"{row['right']}: {_number(row['right_mean'])}",
-            f"{_signed(row['difference'])} {titles[row['metric']]}"
+            f"{row['left']}: {rounded(row['left_mean'])}",
+            f"{row['right']}: {rounded(row['right_mean'])}",
+            f"{signed(row['difference'])} {titles[row['metric']]}"
             + (f" (margin {row['margin']:g})" if not math.isnan(row["margin"]) else ""),
-            str(row["n_seeds"]),
+            _seeds(row),
             _probability(row["p_seeds"]),
             _probability(row["p_samples"]),
-            str(row["verdict"]),
+            _decided(row),
         ]
-        for row in _records(claims)
+        for row in records(claims)
     ]
     return header, rows
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    whole = row["n_seeds"] == row["n_seeds_planned"]
+    return f"{row['n_seeds']}" if whole else f"{row['n_seeds']} of {row['n_seeds_planned']}"
+
+
+def _decided(row: Mapping[str, Any]) -> str:
+    decides = row["verdict"] in ("held", "not held")
+    return f"{row['verdict']}, by {row['decided_by']}" if decides else str(row["verdict"])
 
 
 def _numbers_table(rows: pd.DataFrame, titles: Mapping[str, str]) -> Block:
     header = ["Where", "Method", "Metric", "Published", "Measured", "n", "Difference", ""]
     lines = []
-    for row in _records(rows):
+    for row in records(rows):
         is_gain = row["method"] == GAIN
         variant = f" ({row['variant']})" if row["variant"] not in ("", "paper") else ""
         lines.append(
@@ -242,10 +332,10 @@ def _numbers_table(rows: pd.DataFrame, titles: Mapping[str, str]) -> Block:
                 _where(row),
                 f"{row['method']}{variant}",
                 titles[row["metric"]],
-                _with_spread(row["published_mean"], row["published_std"]),
-                _with_spread(row["mean"], row["std"]),
+                with_spread(row["published_mean"], row["published_std"]),
+                with_spread(row["mean"], row["std"]),
                 "" if is_gain else str(int(row["n_seeds"])),
-                _signed(row["difference"]),
+                signed(row["difference"]),
                 "✓" if row["within_spread"] is True else "",
             ]
         )
@@ -262,16 +352,21 @@ def _tally(rows: pd.DataFrame) -> str:
     )
 
 
+def _heading_level(block: str) -> int:
+    """0 for a paragraph."""
+    return len(block) - len(block.lstrip("#")) if block.lstrip("#").startswith(" ") else 0
+
+
 def _markdown(page: Iterable[Block]) -> list[str]:
     lines: list[str] = []
     for block in page:
         if isinstance(block, str):
-            lines += [block, ""]
+            level = _heading_level(block)
+            lines += [f"{block[:level]} {markdown_text(block[level:])}".lstrip(), ""]
             continue
         header, rows = block
         lines += [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
-        escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
-        lines += [f"| {' | '.join(row)} |" for row in escaped]
+        lines += [f"| {' | '.join(map(markdown_text, row))} |" for row in rows]
         lines.append("")
     return lines
 
@@ -291,7 +386,7 @@ def _html(page: Iterable[Block], title: str) -> list[str]:
     ]
     for block in page:
         if isinstance(block, str):
-            level = len(block) - len(block.lstrip("#"))
+            level = _heading_level(block)
             tag = f"h{level}" if level else "p"
             lines.append(f"<{tag}>{html.escape(block[level:].strip())}</{tag}>")
             continue
@@ -315,27 +410,7 @@ def _where(row: Mapping[str, Any]) -> str:
     return f"{row['dataset']}, {row['architecture']}, {ball}"
 
 
-def _number(value: float) -> str:
-    return GAP if math.isnan(value) else f"{value:.2f}"
-
-
-def _with_spread(mean: float, std: float) -> str:
-    return _number(mean) if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
-
-
-def _signed(value: float) -> str:
-    return GAP if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
-
-
 def _probability(p: float) -> str:
     if math.isnan(p):
         return GAP
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -207,8 +207,15 @@ class DerivedEntry(Frozen):
     kind: Literal["mean", "harmonic-mean"] = Field(
         description="Of the accuracies; the harmonic mean of two is the NRR of the paper's Table 3."
     )
-    of: tuple[str, ...] = Field(min_length=2, description="Names from `attacks`.")
+    of: tuple[str, ...] = Field(description="Names from `attacks`, at least two.")
     title: str = Field(description="Column title.")
+
+    @field_validator("of")
+    @classmethod
+    def _check_parts(cls, of: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(of)) < max(len(of), 2):
+            raise ValueError("must name at least two different attacks")
+        return of
 
 
 class ImageFolderEntry(Frozen):
@@ -477,6 +484,10 @@ class Config(Frozen):
     def titles(self) -> dict[str, str]:
         """Column titles of all attacks and derived metrics."""
         return {name: entry.title for name, entry in {**self.attacks, **self.derived}.items()}
+
+    def derived_among(self, metrics: Iterable[str]) -> dict[str, DerivedEntry]:
+        """Those of some metrics that are derived."""
+        return {metric: self.derived[metric] for metric in metrics if metric in self.derived}
 
     def attacks_of(self, metrics: Iterable[str]) -> tuple[str, ...]:
         """The attacks that some metrics are made of, none twice."""

@@ -42,7 +42,10 @@ def describe(plan: Plan, name: str) -> Description:
         "protocol": protocol_of(plan, name),
         "rows": plan.rows_of(name),
         "metrics": config.titles,
-        "derived": {metric: entry.model_dump() for metric, entry in config.derived.items()},
+        "derived": {
+            metric: entry.model_dump()
+            for metric, entry in config.derived_among(_metrics_of(plan, name)).items()
+        },
         "selection": config.selection.model_dump(mode="json"),
     }
     if isinstance(item, Comparison):
@@ -60,13 +63,32 @@ def describe(plan: Plan, name: str) -> Description:
     return {**common, "panels": panels}
 
 
+def _metrics_of(plan: Plan, name: str) -> list[str]:
+    """The metrics that an item shows, derived ones among them."""
+    item = plan.config.items[name]
+    if isinstance(item, Table):
+        return list(item.metrics)
+    if isinstance(item, Comparison):
+        tables = (plan.config.items[table] for table in item.published)
+        shown = [metric for t in tables if isinstance(t, Table) for metric in t.metrics]
+        return [*shown, *(claim.metric for claim in item.claims)]
+    return [metric for panel in item.panels.values() for metric in panel.metrics]
+
+
 def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description:
     tables = {table: plan.config.items[table] for table in item.published}
+    unmatched = plan.unmatched(name)
     return {
         "published": plan.published_rows(name),
         "tables": {
-            name: {"title": table.title, "path": item.published[name], "ours": list(table.ours)}
-            for name, table in tables.items()
+            table_name: {
+                "title": table.title,
+                "path": item.published[table_name],
+                "metrics": list(table.metrics),
+                "ours": list(table.ours),
+                "unmatched": unmatched[table_name],
+            }
+            for table_name, table in tables.items()
             if isinstance(table, Table)
         },
         "claims": [claim.model_dump(mode="json") for claim in plan.claims_of(name)],

@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from raat_core.cell_folder import CellFolder
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_sweep.failures import Failures
+
+_KEYS = ("part", "seed", "cell")
+_MEASURED = ("metric", "record", "accuracy", "samples", "gap", "log")
 
 
 def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
@@ -27,6 +31,8 @@ def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
         cells: the folder of all cells.
     """
     failures = Failures(cells.parent)
+    if not rows:
+        return pd.DataFrame(columns=[*_KEYS, *_MEASURED])
     return pd.DataFrame(
         [
             {**row, **_outcome(CellFolder(cells / row["cell"]), row["record"], failures)}
@@ -60,9 +66,6 @@ def _gap(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
     return {"gap": f"{what}: {failure.reason}", "log": str(failure.log)}
 
 
-_MEASURED = ("metric", "record", "accuracy", "samples", "gap", "log")
-
-
 def derive(measurements: pd.DataFrame, derived: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Add a row per derived metric to every cell that has all rows it is made of.
 
@@ -72,30 +75,43 @@ def derive(measurements: pd.DataFrame, derived: Mapping[str, Mapping[str, Any]])
         measurements: from `measure`.
         derived: `kind` ("mean" or "harmonic-mean") and `of` by metric.
     """
-    if measurements.empty:
+    if measurements.empty or not derived:
         return measurements
     place = [column for column in measurements.columns if column not in _MEASURED]
-    added = [
-        {**rows.iloc[0].to_dict(), **_derived(rows, metric, entry)}
-        for _, rows in measurements.groupby(place, sort=False, dropna=False)
-        for metric, entry in derived.items()
-        if set(entry["of"]) <= set(rows["metric"])
-    ]
-    return pd.concat([measurements, pd.DataFrame(added)]) if added else measurements
+    added = [_derived(measurements, place, metric, entry) for metric, entry in derived.items()]
+    return pd.concat([measurements, *added], ignore_index=True)
 
 
-def _derived(rows: pd.DataFrame, metric: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    parts = rows[rows["metric"].isin(entry["of"])].drop_duplicates("metric")
-    missing = parts[parts["accuracy"].isna()]
-    reason = missing.iloc[0] if len(missing) else {"gap": "", "log": ""}
-    return {
-        "metric": metric,
-        "record": "",
-        "accuracy": math.nan if len(missing) else combine(entry["kind"], list(parts["accuracy"])),
-        "samples": int(parts["samples"].min()),
-        "gap": reason["gap"],
-        "log": reason["log"],
+def _derived(
+    measurements: pd.DataFrame, place: list[str], metric: str, entry: Mapping[str, Any]
+) -> pd.DataFrame:
+    parts = [measurements[measurements["metric"] == attack] for attack in entry["of"]]
+    joined = parts[0][place]
+    for number, part in enumerate(parts):
+        names = {what: f"{what}_{number}" for what in ("accuracy", "samples", "gap", "log")}
+        joined = joined.merge(part[[*place, *names]].rename(columns=names))
+    columns = {
+        what: [f"{what}_{number}" for number in range(len(parts))]
+        for what in ("accuracy", "samples", "gap", "log")
     }
+    accuracies = joined[columns["accuracy"]].to_numpy(dtype=float)
+    missing = np.isnan(accuracies)
+    first, rows = missing.argmax(axis=1), np.arange(len(joined))
+    reasons = {
+        what: np.where(missing.any(axis=1), joined[columns[what]].to_numpy()[rows, first], "")
+        for what in ("gap", "log")
+    }
+    derived: pd.DataFrame = joined[place].assign(
+        metric=metric,
+        record="",
+        accuracy=[
+            math.nan if lost else combine(entry["kind"], list(values))
+            for lost, values in zip(missing.any(axis=1), accuracies, strict=True)
+        ],
+        samples=joined[columns["samples"]].min(axis=1),
+        **reasons,
+    )
+    return derived
 
 
 def combine(kind: str, accuracies: Sequence[float]) -> float:

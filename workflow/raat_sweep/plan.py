@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -253,13 +253,37 @@ class Plan:
         if not isinstance(item, Comparison):
             return []
         return [
-            {"part": part.name, **row}
+            {"part": part.name, **published}
             for part in self._parts[name]
             if part.name in item.published
-            for row in self._read(
-                item.published[part.name], f"items.{name}.published.{part.name}"
-            ).of(_places(part), part.attacks)
+            for row in _places(part)
+            for published in self._numbers_of(name, part.name).of(row)
+            if published["metric"] in part.shown.metrics
         ]
+
+    def unmatched(self, name: str) -> dict[str, int]:
+        """How many numbers of each published table are of cells that the sweep does not have."""
+        item = self.config.items[name]
+        published = item.published if isinstance(item, Comparison) else ()
+        counts = {}
+        for table in published:
+            numbers = self._numbers_of(name, table)
+            (part,) = self._parts[table]
+            counts[table] = len(numbers.rows) - numbers.matching(_places(part))
+        return counts
+
+    def _numbers_of(self, name: str, table: str) -> Published:
+        """What a comparison sets against a table."""
+        item = self.config.items[name]
+        assert isinstance(item, Comparison)
+        where = f"items.{name}.published.{table}"
+        numbers = self._read(item.published[table], where)
+        for row in numbers.rows:
+            if row["metric"] not in self.config.titles:
+                known = suggest(row["metric"], self.config.titles)
+                path = item.published[table]
+                raise UserError(f"{where} = '{path}': metric '{row['metric']}'{known}")
+        return numbers
 
     def _read(self, path: str, where: str) -> Published:
         if path not in self._published:
@@ -283,12 +307,14 @@ class Plan:
 
     def _compared(self, name: str, item: Comparison) -> Iterator[Part]:
         """A part for every published table and for every claim, with the cells that it needs."""
-        for table, path in item.published.items():
+        for table in item.published:
             (part,) = self._parts[table]
-            published = self._read(path, f"items.{name}.published.{table}")
-            points = [point for point in part.points if published.has(point.row)]
-            attacks = tuple(metric for metric in part.attacks if metric in published.metrics)
-            yield replace(part, name=table, points=points, attacks=attacks)
+            numbers = self._numbers_of(name, table)
+            points = [point for point in part.points if numbers.matching([point.row])]
+            metrics = [row["metric"] for row in numbers.rows]
+            wanted = [metric for metric in part.shown.metrics if metric in metrics]
+            attacks = self.config.attacks_of(wanted)
+            yield replace(part, name=table, points=points if attacks else [], attacks=attacks)
         for index, claim in enumerate(self.claims_of(name)):
             part = self._part_of(claim)
             points = [p for p in part.points if p.row["method"] in (*claim.left, *claim.right)]
@@ -303,22 +329,32 @@ class Plan:
         """
         item = self.config.items[name]
         claims = item.claims if isinstance(item, Comparison) else ()
-        return [
+        resolved = [
             claim.model_copy(
                 update={
-                    side: tuple(self._rows_named(getattr(claim, side), claim, where))
+                    side: tuple(self._rows_named(getattr(claim, side), claim, f"{where}.{side}"))
                     for side in ("left", "right")
                 }
             )
             for where, claim in ((f"items.{name}.claims.{i}", c) for i, c in enumerate(claims))
         ]
+        for index, claim in enumerate(resolved):
+            both = sorted(set(claim.left) & set(claim.right))
+            if both:
+                raise UserError(
+                    f"items.{name}.claims.{index}: '{both[0]}' is on both sides; a row is compared "
+                    f"with others"
+                )
+        return resolved
 
     def _rows_named(self, patterns: Sequence[str], claim: Claim, where: str) -> Iterator[str]:
         known = list(dict.fromkeys(point.row["method"] for point in self._part_of(claim).points))
         for pattern in patterns:
-            found = [pattern] if pattern in known else fnmatch.filter(known, pattern)
+            expression = ".*".join(map(re.escape, pattern.split("*")))
+            found = [pattern] if pattern in known else []
+            found = found or [label for label in known if re.fullmatch(expression, label)]
             if not found:
-                raise UserError(f"{where}: '{pattern}'{suggest(pattern, known)}")
+                raise UserError(f"{where} = '{pattern}'{suggest(pattern, known)}")
             yield from found
 
     def _part_of(self, claim: Claim) -> Part:

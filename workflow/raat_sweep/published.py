@@ -31,35 +31,30 @@ class Published:
     rows: tuple[Row, ...]
 
     @cached_property
-    def metrics(self) -> frozenset[str]:
-        """Names of the metrics that there are numbers of."""
-        return frozenset(row["metric"] for row in self.rows)
+    def _by_key(self) -> dict[tuple[str, ...], list[Row]]:
+        found: dict[tuple[str, ...], list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(_key(row), []).append(row)
+        return found
 
-    def has(self, row: Mapping[str, Any]) -> bool:
-        """Whether there are numbers of the cells of a `Point.row`."""
-        return _key(row) in self._keys
+    def of(self, row: Mapping[str, Any]) -> list[Row]:
+        """The numbers of the cells of a `Point.row`, under its names."""
+        own = {"architecture": row["architecture"], "variant": row["variant"]}
+        return [{**published, **own} for published in self._by_key.get(_key(row), ())]
 
-    @cached_property
-    def _keys(self) -> frozenset[tuple[str, ...]]:
-        return frozenset(_key(published) for published in self.rows)
-
-    def of(self, rows: Iterable[Mapping[str, Any]], metrics: Iterable[str]) -> list[Row]:
-        """The numbers of these `Point.row`s, under their names, in their order."""
-        wanted = set(metrics)
-        return [
-            {**published, "architecture": row["architecture"], "variant": row["variant"]}
-            for row in rows
-            for published in self.rows
-            if _key(published) == _key(row) and published["metric"] in wanted
-        ]
+    def matching(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """How many of the numbers are of some `Point.row`s."""
+        return sum(len(self._by_key.get(key, ())) for key in {_key(row) for row in rows})
 
     def about(self, rows: Iterable[Mapping[str, Any]]) -> list[Row]:
         """The numbers of any method where these `Point.row`s are: the same data and ball."""
-        places = {(*_place(row),): row["architecture"] for row in rows}
+        places: dict[tuple[str, ...], dict[str, None]] = {}
+        for row in rows:
+            places.setdefault(_place(row), {})[row["architecture"]] = None
         return [
-            {**published, "architecture": places[_place(published)]}
+            {**published, "architecture": architecture}
             for published in self.rows
-            if _place(published) in places
+            for architecture in places.get(_place(published), ())
         ]
 
 
@@ -83,13 +78,17 @@ def read_published(path: Path, where: str) -> Published:
         UserError: the file is not there, has other columns, or a number is none or no percentage.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        # Spreadsheets begin such files with a mark of the encoding.
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns, lines = reader.fieldnames, list(reader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where} = '{path}': cannot be read: {error}") from None
     if tuple(columns or ()) != COLUMNS:
         raise UserError(f"{where} = '{path}': its columns must be {','.join(COLUMNS)}")
+    for number, line in enumerate(lines, start=2):
+        if None in line or None in line.values():
+            raise UserError(f"{path}:{number}: must have {len(COLUMNS)} fields")
     rows = [
         {
             **line,

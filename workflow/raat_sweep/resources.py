@@ -7,6 +7,7 @@ queue and goes on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def resources_of_attacks(
 ) -> Resources:
     """For attacking a trained cell, or one of its shards; on a GPU if it was trained on one."""
     gpu = _size_of_training(cell) >= GPU_FROM_FLOP
-    return _resources(gpu, _attacks_seconds(cell, attacks, throughput, gpu) / shards)
+    return _resources(gpu, _attacks_seconds(cell, attacks, throughput, gpu, shards))
 
 
 def resources_of_both(
@@ -79,9 +80,18 @@ def _training_seconds(cell: Cell, throughput: Throughput, gpu: bool) -> float:
 
 
 def _attacks_seconds(
-    cell: Cell, attacks: Iterable[Evaluation], throughput: Throughput, gpu: bool
+    cell: Cell,
+    attacks: Iterable[Evaluation],
+    throughput: Throughput,
+    gpu: bool,
+    shards: int = 1,
 ) -> float:
-    work = [(kind_of(attack), evaluation_flop(cell, attack)) for attack in attacks]
+    """Of the shard that has most: batches are not divided."""
+    size = DATA_SETS[cell.dataset].test_size
+    work = [
+        (kind_of(attack), evaluation_flop(cell, attack) * math.ceil(batches / shards) / batches)
+        for attack, batches in ((attack, attack.batches(size)) for attack in attacks)
+    ]
     return _seconds(cell, work, throughput, gpu)
 
 

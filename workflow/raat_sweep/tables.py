@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import pandas as pd
 from raat_core.errors import UserError
 from raat_core.spec import NORM_SYMBOLS
 from raat_core.storage import write_text
+from raat_sweep.formats import GAP, PLACE, markdown_text, records, rounded, signed, to_csv
 from raat_sweep.measurements import combine
 
 GROUP = ["dataset", "norm", "epsilon"]
 ROW = ["dataset", "architecture", "norm", "epsilon", "method", "variant"]
-GAP = "–"
 CITED = "†"
 """Behind the name of a method whose numbers were not measured here."""
 LONGEST_WHY = 140
@@ -45,9 +44,10 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
     layout = lay_out(measurements, titles, item["title"], item["ours"], _protocol(item), cited)
     summary = summarise(measurements, list(titles))
     if len(cited):
-        summary = pd.concat([cited.drop(columns="path"), summary.assign(source="measured")])
-    write_text(results / f"{name}.cells.csv", _csv(measurements))
-    write_text(results / f"{name}.csv", _csv(summary))
+        measured = summary.assign(source="measured")
+        summary = pd.concat([cited.drop(columns="path"), measured])[measured.columns]
+    write_text(results / f"{name}.cells.csv", to_csv(measurements))
+    write_text(results / f"{name}.csv", to_csv(summary))
     write_text(results / f"{name}.tex", to_latex(layout, f"tab:{name}"))
     write_text(results / f"{name}.md", to_markdown(layout))
 
@@ -139,15 +139,14 @@ def improvement(summary: pd.DataFrame, metrics: Sequence[str], ours: Sequence[st
         metrics: the columns.
         ours: methods' labels, which also stand for the settings varied under them.
     """
-    by = ["dataset", "architecture", "norm", "epsilon"]
     means = [f"{metric}_mean" for metric in metrics]
     rows = []
-    for key, group in summary.groupby(by, sort=False):
+    for key, group in summary.groupby(PLACE, sort=False):
         own = [m for m in group["method"] if any(_has_label(m, label) for label in ours)]
         is_ours = group["method"].isin(own)
         best, rival = group.loc[is_ours, means].max(), group.loc[~is_ours, means].max()
         gains = {m: _gain(best[f"{m}_mean"], rival[f"{m}_mean"]) for m in metrics}
-        rows.append({**dict(zip(by, key, strict=True)), **gains})
+        rows.append({**dict(zip(PLACE, key, strict=True)), **gains})
     return pd.DataFrame(rows)
 
 
@@ -269,7 +268,7 @@ def lay_out(
         architectures=architectures,
         metrics=list(titles.values()),
         groups=groups,
-        notes=_notes(measurements, titles),
+        notes=notes_on_gaps(measurements, titles),
     )
 
 
@@ -279,7 +278,7 @@ Best = dict[tuple[str, str], str]
 
 def _best(group: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> Best:
     return {
-        (str(architecture), metric): _rounded(rows[f"{metric}_mean"].max())
+        (str(architecture), metric): rounded(rows[f"{metric}_mean"].max())
         for architecture, rows in group.groupby("architecture", sort=False)
         for _, metric in columns
     }
@@ -293,10 +292,10 @@ def _cited_rows(
         return []
     result = []
     for (method, source), rows in group.groupby(["method", "source"], sort=False):
-        records = {record["architecture"]: record for record in _records(rows)}
+        here = {record["architecture"]: record for record in records(rows)}
         entries = [
-            _cited_entry(records[architecture], metric, best[architecture, metric])
-            if architecture in records
+            _cited_entry(here[architecture], metric, best[architecture, metric])
+            if architecture in here
             else Entry("")
             for architecture, metric in columns
         ]
@@ -309,7 +308,7 @@ def _cited_entry(record: Values, metric: str, best: str) -> Entry:
     if math.isnan(mean):
         return Entry("")
     tail = "" if math.isnan(std) else f" ± {std:.2f}"
-    return Entry(_rounded(mean), tail, bold=_rounded(mean) == best)
+    return Entry(rounded(mean), tail, bold=rounded(mean) == best)
 
 
 def _method_rows(
@@ -318,13 +317,13 @@ def _method_rows(
     metrics = list(dict.fromkeys(metric for _, metric in columns))
     result = []
     for _, rows in group.groupby(["method", "variant"], sort=False):
-        records = {record["architecture"]: record for record in _records(rows)}
-        counts = {record[f"{metric}_seeds"] for record in records.values() for metric in metrics}
+        here = {record["architecture"]: record for record in records(rows)}
+        counts = {record[f"{metric}_seeds"] for record in here.values() for metric in metrics}
         entries = [
-            _entry(records.get(architecture), metric, best.get((architecture, metric)), max(counts))
+            _entry(here.get(architecture), metric, best.get((architecture, metric)), max(counts))
             for architecture, metric in columns
         ]
-        result.append((_method_title(list(records.values()), counts, summary), entries))
+        result.append((_method_title(list(here.values()), counts, summary), entries))
     return result
 
 
@@ -339,13 +338,13 @@ def _entry(record: Values | None, metric: str, best: str | None, row_seeds: int)
     tail = "" if math.isnan(std) else f" ± {std:.2f}"
     if seeds < row_seeds:
         tail += f" (n = {seeds})"
-    return Entry(_rounded(mean), tail, bold=_rounded(mean) == best)
+    return Entry(rounded(mean), tail, bold=rounded(mean) == best)
 
 
 def _gain_entries(gains: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> list[Entry]:
-    by_architecture = {record["architecture"]: record for record in _records(gains)}
+    by_architecture = {record["architecture"]: record for record in records(gains)}
     return [
-        Entry(_signed(by_architecture[architecture][metric]))
+        Entry(_percent(by_architecture[architecture][metric]))
         if architecture in by_architecture
         else Entry("")
         for architecture, metric in columns
@@ -424,7 +423,8 @@ def _samples_sentence(rows: pd.DataFrame, titles: Mapping[str, str]) -> str:
     return f"{_join(parts)} of {total} test images, other columns on {total}"
 
 
-def _notes(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Note]:
+def notes_on_gaps(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Note]:
+    """The reasons why numbers are missing, each with its cells."""
     gaps = measurements[measurements["accuracy"].isna()]
     notes = []
     for reason, rows in gaps.groupby("gap", sort=False):
@@ -458,24 +458,24 @@ def to_markdown(layout: Layout) -> str:
         for metric in layout.metrics
     ]
     lines = [
-        _markdown(layout.caption),
+        markdown_text(layout.caption),
         "",
-        _markdown_row(map(_markdown, ["Data set", "Method", *columns])),
+        _markdown_row(map(markdown_text, ["Data set", "Method", *columns])),
         _markdown_row([":--", ":--", *["--:"] * len(columns)]),
     ]
     for group in layout.groups:
         title = group.title[0] + "".join(f" ({line})" for line in group.title[1:])
         for index, (method, entries) in enumerate(group.rows):
-            start = [_markdown(title) if index == 0 else "", _markdown(method)]
+            start = [markdown_text(title) if index == 0 else "", markdown_text(method)]
             lines.append(_markdown_row([*start, *map(_markdown_entry, entries)]))
     if layout.notes:
         lines += ["", GAPS_SENTENCE, ""]
     for note in layout.notes:
         cells = ", ".join(
-            f"`{cell}`{_markdown(detail)}" + (f", log `{log}`" if log else "")
+            f"`{cell}`{markdown_text(detail)}" + (f", log `{log}`" if log else "")
             for cell, detail, log in note.cells
         )
-        lines.append(f"- {_markdown(note.reason)}: {cells}")
+        lines.append(f"- {markdown_text(note.reason)}: {cells}")
     return "\n".join(lines) + "\n"
 
 
@@ -484,12 +484,8 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def _markdown_entry(entry: Entry) -> str:
-    text = _markdown(entry.text)
-    return (f"**{text}**" if entry.bold else text) + _markdown(entry.tail)
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_|<\[\]])", r"\\\1", text)
+    text = markdown_text(entry.text)
+    return (f"**{text}**" if entry.bold else text) + markdown_text(entry.tail)
 
 
 def to_latex(layout: Layout, label: str) -> str:
@@ -595,15 +591,8 @@ def _threat(norm: str, epsilon: str) -> str:
     return f"{NORM_SYMBOLS.get(norm, norm)}, ε = {epsilon}"
 
 
-def _rounded(value: float) -> str:
-    """To two decimals, halves up, as the paper's tables are; binary floats have no halves."""
-    if math.isnan(value):
-        return "nan"
-    return str(Decimal(f"{value:.6f}").quantize(Decimal("0.01"), ROUND_HALF_UP))
-
-
-def _signed(percent: float) -> str:
-    return GAP if math.isnan(percent) else f"{percent:+.2f}%".replace("-", "−")
+def _percent(value: float) -> str:
+    return GAP if math.isnan(value) else f"{signed(value)}%"
 
 
 def _span(numbers: set[int]) -> str:
@@ -614,11 +603,3 @@ def _span(numbers: set[int]) -> str:
 def _join(words: Iterable[object]) -> str:
     *first, last = map(str, words)
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _records(frame: pd.DataFrame) -> list[Values]:
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, float_format="%.4f", lineterminator="\n")

@@ -294,7 +294,7 @@ def read_throughput(results: Path, cells: Mapping[str, Cell], most: int = MOST_C
             accuracies[name] = final
             timed += _timed_training(cell, manifest, trained)
             timed += _timed_attacks(cell, folder, final)
-        except (UserError, LookupError, TypeError, ValueError, ArithmeticError):
+        except (UserError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
             continue  # Damaged, or of another version.
     measured, warnings = _timed_by_measure(results / "throughput")
     return Throughput([*timed, *measured], accuracies, tuple(warnings))

@@ -1,0 +1,48 @@
+"""Numbers, rows and text as tables, comparisons and their files write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import pandas as pd
+
+GAP = "–"
+"""Where there is no value."""
+PLACE = ["dataset", "architecture", "norm", "epsilon"]
+"""Columns that say on what numbers compare."""
+
+
+def rounded(value: float) -> str:
+    """To two decimals, halves up, as the paper's tables are; binary floats have no halves."""
+    if math.isnan(value):
+        return GAP
+    exact = Decimal(f"{value:.6f}").quantize(Decimal("0.01"), ROUND_HALF_UP)
+    return str(exact).replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """As `rounded`, with a sign: a difference."""
+    return f"+{rounded(value)}" if value >= 0 else rounded(value)
+
+
+def with_spread(mean: float, std: float) -> str:
+    """`83.69 ± 0.27`, or the mean alone where there is no standard deviation."""
+    return rounded(mean) if math.isnan(std) else f"{rounded(mean)} ± {rounded(std)}"
+
+
+def markdown_text(text: str) -> str:
+    """Plain text in GitHub's Markdown, on one line."""
+    return re.sub(r"([\\`*_|<\[\]])", r"\\\1", re.sub(r"\s*\n\s*", " ", text))
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as mappings from column to value."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def to_csv(frame: pd.DataFrame, digits: str = ".4f") -> str:
+    """CSV without an index; equal frames give equal bytes."""
+    return frame.to_csv(index=False, float_format=f"%{digits}", lineterminator="\n")
