@@ -362,7 +362,7 @@ def _markdown(page: Iterable[Block]) -> list[str]:
     for block in page:
         if isinstance(block, str):
             level = _heading_level(block)
-            lines += [f"{block[:level]} {markdown_text(block[level:])}".lstrip(), ""]
+            lines += [f"{block[:level]} {markdown_text(block[level:].strip())}".lstrip(), ""]
             continue
         header, rows = block
         lines += [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
