@@ -25,10 +25,10 @@ demo: env
 	@python -m raat_sweep show config/demo.yaml
 
 test: env
-	python -m pytest -n $(CORES)
+	python -m pytest -n $(CORES) --dist worksteal
 
 quick: env
-	python -m pytest -n $(CORES) -m "not slow"
+	python -m pytest -n $(CORES) --dist worksteal -m "not slow"
 
 lint: env
 	ruff check .
