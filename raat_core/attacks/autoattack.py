@@ -70,6 +70,8 @@ def run_autoattack(
     # The package attacks towards 9 other classes, which a model of fewer classes has not.
     attack.apgd_targeted.n_target_classes = min(9, classes - 1)
     attack.fab.n_target_classes = min(9, classes - 1)
+    # The package looks at gradients by `view`, which channels_last images do not allow.
+    images = images.contiguous()
     with torch.random.fork_rng():
         adversarial, predictions = attack.run_standard_evaluation(
             images, labels, batch_size=len(images)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from raat_core.attacks.autoattack import run_autoattack
 from raat_core.attacks.pgd import Pgd
+from raat_core.data.dataset import Split
 from raat_core.errors import UserError
 from raat_core.methods.base import AttackObjective, Start
 from raat_core.models.build import build_model
@@ -164,6 +165,21 @@ def test_autoattack_stays_in_the_ball_and_leaves_the_global_generator(norm: Norm
     assert distance(norm, adversarial, images).max() <= 0.2 + 1e-4
     assert torch.equal(predictions != labels, (adversarial != images).flatten(1).any(1))
     assert torch.equal(attack_two_images(norm, classes=5)[2], adversarial)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_autoattack_takes_images_as_batches_lay_them_out(norm: Norm) -> None:
+    """RGB batches are in channels_last."""
+    pixels = torch.randint(0, 256, (4, 3, 6, 6), generator=seeded(0)).to(torch.uint8)
+    images, _ = Split(pixels, torch.zeros(4, dtype=torch.int64), 255).batch(torch.arange(4))
+    assert not images.is_contiguous()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 6 * 6, 4)).eval().requires_grad_(False)
+    labels = model(images).argmax(1)
+    evaluation = AutoAttackEvaluation(norm=norm, epsilon=Fraction(1, 2))
+    adversarial, predictions = run_autoattack(model, images, labels, evaluation)
+    assert torch.equal(model(adversarial).argmax(1), predictions)
+    assert (predictions != labels).any()
 
 
 def test_autoattack_refuses_too_few_classes() -> None:
