@@ -24,7 +24,9 @@ from raat_core.data.image_folder import describe_folder
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Shard
+from raat_core.memory import keep_freed_memory
 from raat_core.methods.base import load_plugin, load_plugins_from_environment
+from raat_core.precision import ARITHMETICS, Precision
 from raat_core.show import best_line, describe
 from raat_core.spec import Cell, Evaluation, EvaluationList, standard_attacks
 from raat_core.storage import write_json
@@ -87,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("architectures", nargs="+", metavar="ARCHITECTURE")
     measure.add_argument("--dataset", required=True, help="whose images' size to take")
     measure.add_argument("--batch-size", type=_positive, default=128, help="default: 128")
+    measure.add_argument(
+        "--precision", choices=ARITHMETICS, default="fp32", help="of training; default: fp32"
+    )
     measure.add_argument(
         "--output", type=Path, help="a JSON file; plans read those in <results>/throughput/"
     )
@@ -205,7 +210,7 @@ def _train_cell(options: argparse.Namespace, cell: Cell) -> dict[str, Any]:
     from raat_core import api
     from raat_core.progress import ConsoleReporter
 
-    _use_threads(options.threads)
+    _prepare(options.threads)
     print(f"cell {cell.name} in {options.folder}", flush=True)
     with ConsoleReporter() as reporter:
         api.train(
@@ -228,7 +233,7 @@ def _attack_cell(
 ) -> dict[str, Any]:
     from raat_core import api
 
-    _use_threads(options.threads)
+    _prepare(options.threads)
     return api.attack(
         options.folder,
         attacks,
@@ -283,9 +288,12 @@ def _measure(options: argparse.Namespace) -> None:
     from raat_core.api import pick_device
     from raat_core.measure import measure
 
-    _use_threads(options.threads)
+    _prepare(options.threads)
     device = pick_device(options.device)
-    measured = measure(options.architectures, options.dataset, options.batch_size, device)
+    precision = Precision(attack=options.precision, training=options.precision)
+    measured = measure(
+        options.architectures, options.dataset, options.batch_size, device, precision
+    )
     print(hardware_name(measured.hardware))
     for timing in measured.timings:
         rate = timing.flop / timing.seconds / 1e9
@@ -306,7 +314,9 @@ def _show(options: argparse.Namespace) -> None:
     print(describe(CellFolder(path)))
 
 
-def _use_threads(threads: int) -> None:
+def _prepare(threads: int) -> None:
+    """Set up the process for torch's work."""
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(threads)

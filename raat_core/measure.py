@@ -17,11 +17,17 @@ from raat_core.data.dataset import Split
 from raat_core.environment import hardware, now, versions
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import pgd_batches, predict
+from raat_core.evaluation.run import quickest
+from raat_core.fast_paths import fast_paths_from_environment
 from raat_core.methods.base import method_class
-from raat_core.models.build import build_model_for, use_precision
+from raat_core.models.arithmetic import use_ieee_arithmetic
+from raat_core.models.build import build_model_for
+from raat_core.precision import FP32, Precision
 from raat_core.spec import Cell, PgdEvaluation
-from raat_core.timing import Timing, TimingFile
+from raat_core.timing import Timing, TimingFile, kind_of_training
+from raat_core.training.frozen import FrozenModels
 from raat_core.training.optimizer import Sgd
+from raat_core.training.state import Trainee
 from raat_core.training.step import TrainingStep
 
 SECONDS = 3.0
@@ -31,23 +37,28 @@ EVALUATION_BATCH = 256
 
 
 def measure(
-    architectures: list[str], dataset: str, batch_size: int, device: torch.device
+    architectures: list[str],
+    dataset: str,
+    batch_size: int,
+    device: torch.device,
+    precision: Precision = FP32,
 ) -> TimingFile:
-    """Time PGD-AT's step and PGD-10 on random images of a data set's shape, in fp32.
+    """Time PGD-AT's step and PGD-10 on random images of a data set's shape.
 
     Args:
         architectures: by name.
         dataset: of the catalogue; its images are not read.
         batch_size: of training; attacks have batches of 256.
         device: where.
+        precision: of training; attacks are in fp32.
 
     Raises:
         UserError: the device's memory is too small.
     """
-    use_precision("fp32")
+    use_ieee_arithmetic()
     timings: list[Timing] = []
     for architecture in architectures:
-        cell = _cell(architecture, dataset, batch_size)
+        cell = _cell(architecture, dataset, batch_size, precision)
         try:
             timings += [_training(cell, device), _evaluation(cell, device)]
         except torch.cuda.OutOfMemoryError:
@@ -60,13 +71,14 @@ def measure(
     )
 
 
-def _cell(architecture: str, dataset: str, batch_size: int) -> Cell:
+def _cell(architecture: str, dataset: str, batch_size: int, precision: Precision) -> Cell:
     data: dict[str, Any] = {
         "dataset": dataset,
         "architecture": architecture,
         "method": "pgd-at",
         "threat_model": {"norm": "linf", "epsilon": "8/255", "step_size": "2/255"},
         "recipe": {"batch_size": batch_size},
+        "precision": precision,
     }
     return Cell.model_validate(data)
 
@@ -77,22 +89,20 @@ def _training(cell: Cell, device: torch.device) -> Timing:
     model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
     optimizer = Sgd(model, cell.recipe.momentum, cell.recipe.weight_decay)
     method = method_class(cell.method.name)(cell.method)
+    trainee, frozen = Trainee(model, optimizer, method), FrozenModels(fast_paths_from_environment())
     indices = torch.arange(size, device=device)
 
     def step() -> None:
         drawn = TrainingStep.draw(
-            cell, model, split, indices, views=method.views, epoch=0, number=0
+            cell, model, frozen, split, indices, views=method.views, epoch=0, number=0
         )
-        terms = method.loss(drawn)
-        optimizer.zero_grad()
-        torch.autograd.backward(torch.stack(list(terms.values())).sum())
-        optimizer.step(cell.recipe.learning_rate)
+        trainee.update(drawn, cell.recipe.learning_rate)
 
     passes = method.passes(cell.threat_model.steps, correct=1.0)
     return Timing(
         architecture=cell.architecture,
         image_shape=DATA_SETS[cell.dataset].image_shape,
-        kind="training",
+        kind=kind_of_training(cell.precision),
         batch_size=size,
         flop=size * passes.flop(operations_of(cell)),
         seconds=_median_seconds(step, device),
@@ -103,7 +113,7 @@ def _evaluation(cell: Cell, device: torch.device) -> Timing:
     threat, data = cell.threat_model, DATA_SETS[cell.dataset]
     split = _random_split(cell, EVALUATION_BATCH, device)
     model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device)
-    model.eval().requires_grad_(False)
+    model = quickest(model.eval().requires_grad_(False), split, fast_paths_from_environment())
     ball = {"norm": threat.norm, "epsilon": threat.epsilon, "step_size": threat.step_size}
     pgd_10 = PgdEvaluation.model_validate({**ball, "steps": threat.steps})
     pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), threat.steps)

@@ -32,6 +32,7 @@ from raat_core.methods.base import (
     method_class,
     resolve_settings,
 )
+from raat_core.precision import FP32, Precision
 from raat_core.validation import Frozen, PixelFraction, Ratio, format_fraction, suggest
 
 NUMERICS_VERSION = 1
@@ -245,7 +246,10 @@ class Cell(Frozen):
     threat_model: ThreatModel = Field(description="The ball and the training attack.")
     recipe: Recipe = Field(default_factory=Recipe, description="Optimisation.")
     selection: Selection = Field(default_factory=Selection, description="The best checkpoint.")
-    precision: Literal["fp32"] = Field("fp32", description="Arithmetic of training.")
+    precision: Precision = Field(
+        FP32,
+        description="Arithmetic of training: fp32, tf32, bf16, or one each for {attack, training}.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random draw.")
 
     @model_validator(mode="before")
@@ -314,6 +318,8 @@ class Cell(Frozen):
         if self.method.variant != "paper":
             method += f"-{self.method.variant}"
         changed = "".join(f"-{key}-{value}" for key, value in self.method.distinctive().items())
+        if self.precision != FP32:
+            changed += f"-{self.precision.in_names}"
         readable = f"{self.dataset}_{self.architecture}_{self.threat_model.norm}_{method}{changed}"
         readable = re.sub(r"[^A-Za-z0-9._+-]", "-", readable)[:100]
         return f"{readable}_s{self.seed}_{self.digest}"

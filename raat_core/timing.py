@@ -8,12 +8,19 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from raat_core.precision import FP32, Precision
 from raat_core.spec import ArchitectureName, AutoAttackEvaluation, Evaluation
 from raat_core.storage import read_json
 from raat_core.validation import Frozen, parse
 
-Kind: TypeAlias = Literal["training", "pgd", "autoattack"]
-"""Kinds of work that keep hardware differently busy: AutoAttack's batches shrink as it goes."""
+Kind: TypeAlias = Literal["training", "reduced-training", "pgd", "autoattack"]
+"""Kinds of work that keep hardware differently busy: AutoAttack's batches shrink as it goes, and
+training in less than fp32 has other units to work with."""
+
+
+def kind_of_training(precision: Precision) -> Kind:
+    """What a training in this arithmetic counts as."""
+    return "training" if precision == FP32 else "reduced-training"
 
 
 def kind_of(evaluation: Evaluation) -> Kind:

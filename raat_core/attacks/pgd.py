@@ -47,10 +47,16 @@ class Pgd:
             labels: (B,) int64; for the "kl" objective they are not used.
             generator: for the random start, on the images' device.
         """
-        objective = self._objective(model, images, labels)
+        return self.ascend(model, images, labels, self.perturb(images, generator))
+
+    def perturb(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images where the attack starts; arguments as for `run`."""
         perturbed = images + self._start(images, generator)
-        if self.start == "uniform":
-            perturbed = perturbed.clamp(0, 1)
+        return perturbed.clamp(0, 1) if self.start == "uniform" else perturbed
+
+    def ascend(self, model: Logits, images: Tensor, labels: Tensor, perturbed: Tensor) -> Tensor:
+        """All steps, from `perturbed` on; without random draws. Otherwise as `run`."""
+        objective = self._objective(model, images, labels)
         for _ in range(self.steps):
             perturbed = perturbed.detach().requires_grad_()
             with torch.enable_grad():

@@ -29,7 +29,10 @@ from raat_core.evaluation.parts import (
     whole,
 )
 from raat_core.evaluation.records import Record
-from raat_core.models.build import build_model_for, use_precision
+from raat_core.fast_paths import FastPaths, fast_paths_from_environment
+from raat_core.models.arithmetic import use_ieee_arithmetic
+from raat_core.models.build import build_model_for
+from raat_core.models.folding import fold
 from raat_core.spec import (
     AutoAttackEvaluation,
     Cell,
@@ -47,6 +50,14 @@ def load_model(cell: Cell, weights: Weights, device: torch.device) -> nn.Module:
     model = build_model_for(cell.architecture, cell.dataset, cell.seed)
     model.load_state_dict({name: torch.from_numpy(a) for name, a in weights.arrays.items()})
     return model.to(device).eval().requires_grad_(False)
+
+
+def quickest(model: nn.Module, split: Split, fast: FastPaths) -> nn.Module:
+    """The quickest module with the logits of `model`, which is frozen and in evaluation mode."""
+    model = model.to(memory_format=fast.memory_format)
+    images, _ = split.batch(torch.arange(1))
+    copied = fold(model, images) if fast.fold else None
+    return model if copied is None else copied.module
 
 
 def evaluate_cell(
@@ -80,9 +91,9 @@ def evaluate_cell(
     """
     checkpoint = evaluations.checkpoint
     weights = folder.read_weights(checkpoint)
-    use_precision("fp32")
-    model = load_model(folder.read_cell(), weights, device)
-    test = data.test.to(device)
+    use_ieee_arithmetic()
+    fast, test = fast_paths_from_environment(), data.test.to(device)
+    model = quickest(load_model(folder.read_cell(), weights, device), test, fast)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}
     summaries = []
     for evaluation in evaluations.attacks:
@@ -95,6 +106,7 @@ def evaluate_cell(
             test=test,
             device=device,
             origin={**origin, "data_sha256": data.sha256},
+            fast=fast,
             check_stop=check_stop,
             report=report,
         )
@@ -116,6 +128,7 @@ class _Attack:
     device: torch.device
     origin: dict[str, Any]
     """Where weights and images come from, for the metadata."""
+    fast: FastPaths
     check_stop: Callable[[], None]
     report: Callable[[str], None]
 
@@ -177,6 +190,7 @@ class _Attack:
             "git_commit": git_commit(),
             "scheduler_job": scheduler_job(),
             "hardware": hardware(self.device),
+            "fast_paths": self.fast.names,
             "versions": versions(*("pyautoattack",) * (self.evaluation.kind == "autoattack")),
         }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import nn
@@ -19,7 +18,7 @@ def build_model(
 ) -> nn.Module:
     """A freshly initialised model whose weights depend on `seed` alone; on the CPU.
 
-    Its weights are laid out channels last, which convolutions are faster with on every device.
+    Its weights are laid out channels last, and so is what its convolutions then make.
     """
     build = import_function(ARCHITECTURES[architecture].builder)
     with seeded(seed, "initialisation"):
@@ -58,14 +57,3 @@ def statistics_at_rest(model: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
-
-
-def use_precision(precision: Literal["fp32"]) -> None:
-    """Set what torch's float32 arithmetic means in this process.
-
-    "fp32" is IEEE single precision: by default torch rounds the inputs of convolutions on GPUs to
-    TF32's ten bits.
-    """
-    assert precision == "fp32"
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False

@@ -30,10 +30,11 @@ class PreActBlock(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
-        activated = functional.relu(self.bn1(images))
+        activated = functional.relu(self.bn1(images), inplace=True)
         shortcut = images if self.shortcut is None else self.shortcut(activated)
-        hidden: Tensor = self.conv2(functional.relu(self.bn2(self.conv1(activated))))
-        return hidden + shortcut
+        hidden = functional.relu(self.bn2(self.conv1(activated)), inplace=True)
+        summed: Tensor = self.conv2(hidden).add_(shortcut)
+        return summed
 
 
 class PreActResNet(nn.Module):
@@ -62,7 +63,7 @@ class PreActResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W)."""
-        hidden = functional.relu(self.bn(self.stages(self.conv1(images))))
+        hidden = functional.relu(self.bn(self.stages(self.conv1(images))), inplace=True)
         pooled = torch.mean(hidden, dim=(2, 3))
         logits: Tensor = self.linear(pooled)
         return logits

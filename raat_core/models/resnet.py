@@ -37,8 +37,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, width, H/stride, W/stride)."""
-        hidden = functional.relu(self.bn1(self.conv1(images)))
-        return functional.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
+        hidden = functional.relu(self.bn1(self.conv1(images)), inplace=True)
+        hidden = self.bn2(self.conv2(hidden)).add_(self.shortcut(images))
+        return functional.relu(hidden, inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -63,9 +64,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, 4 width, H/stride, W/stride)."""
-        hidden = functional.relu(self.bn1(self.conv1(images)))
-        hidden = functional.relu(self.bn2(self.conv2(hidden)))
-        return functional.relu(self.bn3(self.conv3(hidden)) + self.shortcut(images))
+        hidden = functional.relu(self.bn1(self.conv1(images)), inplace=True)
+        hidden = functional.relu(self.bn2(self.conv2(hidden)), inplace=True)
+        hidden = self.bn3(self.conv3(hidden)).add_(self.shortcut(images))
+        return functional.relu(hidden, inplace=True)
 
 
 class ResNet(nn.Module):
@@ -94,7 +96,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W) in [0, 1]."""
-        hidden = functional.relu(self.bn1(self.conv1(images)))
+        hidden = functional.relu(self.bn1(self.conv1(images)), inplace=True)
         pooled = torch.mean(self.stages(hidden), dim=(2, 3))
         logits: Tensor = self.linear(pooled)
         return logits

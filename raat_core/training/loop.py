@@ -17,10 +17,13 @@ from raat_core.data.dataset import DataSet, Split, hold_out
 from raat_core.environment import git_commit, hardware, now, scheduler_job
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import percent_correct, pgd_batches, predict
+from raat_core.fast_paths import fast_paths_from_environment
 from raat_core.methods.base import method_class
-from raat_core.models.build import build_model_for, in_mode, use_precision
+from raat_core.models.arithmetic import use_ieee_arithmetic
+from raat_core.models.build import build_model_for
 from raat_core.randomness import generator
 from raat_core.spec import Cell
+from raat_core.training.frozen import FrozenModels
 from raat_core.training.optimizer import Sgd
 from raat_core.training.outputs import write_results
 from raat_core.training.state import Best, Progress, ResumeStore, Trainee, snapshot
@@ -67,11 +70,14 @@ class Training:
             )
         self.train_split, self.selection_split = train.to(self.device), selection.to(self.device)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
-        use_precision(cell.precision)
+        use_ieee_arithmetic()
+        fast = fast_paths_from_environment()
         model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(self.device)
+        model.to(memory_format=fast.memory_format)
         optimizer = Sgd(model, recipe.momentum, recipe.weight_decay)
         method = method_class(cell.method.name)(cell.method)
         self.trainee = Trainee(model, optimizer, method)
+        self.frozen = FrozenModels(fast)
         self.store = ResumeStore(self.folder.resume, cell.digest)
         self.progress = Progress()
 
@@ -111,6 +117,7 @@ class Training:
                 "from_step": self.progress.step,
                 "git_commit": git_commit(),
                 "scheduler_job": scheduler_job(),
+                "fast_paths": self.frozen.fast.names,
                 **hardware(self.device),
             }
         )
@@ -137,7 +144,6 @@ class Training:
 
     def _run_steps(self) -> None:
         progress, batch_size = self.progress, self.cell.recipe.batch_size
-        method, optimizer = self.trainee.method, self.trainee.optimizer
         learning_rate = self.cell.recipe.learning_rate_at(progress.epoch)
         self.trainee.model.train()
         draws = generator("cpu", self.cell.seed, "shuffle", progress.epoch)
@@ -147,22 +153,18 @@ class Training:
             step = TrainingStep.draw(
                 self.cell,
                 self.trainee.model,
+                self.frozen,
                 self.train_split,
                 indices,
-                views=method.views,
+                views=self.trainee.method.views,
                 epoch=progress.epoch,
                 number=progress.step,
             )
-            terms = method.loss(step)
-            optimizer.zero_grad()
-            torch.autograd.backward(torch.stack(list(terms.values())).sum())
-            optimizer.step(learning_rate)
-            method.after_step(step)
-            progress.finish_step(terms)
+            progress.finish_step(self.trainee.update(step, learning_rate))
             self.reporter.step_done()
         self.check_stop()
         if not progress.epoch_hook_done:
-            method.after_epoch(progress.epoch)
+            self.trainee.method.after_epoch(progress.epoch)
             progress.epoch_hook_done = True
 
     def _check_terms(self) -> None:
@@ -221,11 +223,12 @@ class Training:
         split, cell = self.selection_split, self.cell
         threat = cell.threat_model
         pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), cell.selection.steps)
-        attack = pgd_batches(model, pgd, cell.seed, "selection", self.progress.epoch)
         batch_size = cell.selection.batch_size
-        with in_mode(model, training=False):
-            clean = predict(model, split, batch_size, between_batches=self.check_stop)
-            robust = predict(model, split, batch_size, attack, self.check_stop)
+        images, _ = split.batch(torch.arange(1))
+        with self.frozen.frozen(model, images) as frozen:
+            attack = pgd_batches(frozen, pgd, cell.seed, "selection", self.progress.epoch)
+            clean = predict(frozen, split, batch_size, between_batches=self.check_stop)
+            robust = predict(frozen, split, batch_size, attack, self.check_stop)
         return percent_correct(clean, split.labels), percent_correct(robust, split.labels)
 
 

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from raat_core.errors import UserError
 from raat_core.methods.base import Method
+from raat_core.models.arithmetic import in_arithmetic
 from raat_core.storage import Arrays, read_arrays, write_arrays
 from raat_core.training.optimizer import Sgd
+from raat_core.training.step import TrainingStep
 
 Tensors = dict[str, Tensor]
 
@@ -79,6 +81,16 @@ class Trainee:
     model: nn.Module
     optimizer: Sgd
     method: Method
+
+    def update(self, step: TrainingStep, learning_rate: float) -> dict[str, Tensor]:
+        """One step of the optimiser on a batch; returns the loss's terms."""
+        with in_arithmetic(step.cell.precision.training):
+            terms = self.method.loss(step)
+            self.optimizer.zero_grad()
+            torch.autograd.backward(torch.stack(list(terms.values())).sum())
+        self.optimizer.step(learning_rate)
+        self.method.after_step(step)
+        return terms
 
     @property
     def evaluated(self) -> dict[str, nn.Module]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,11 @@ from raat_core.attacks.pgd import Pgd
 from raat_core.data.augment import augment
 from raat_core.data.dataset import Split
 from raat_core.methods.base import AttackObjective, BatchNormMode, LogitsMode, Start
+from raat_core.models.arithmetic import compute_logits, in_arithmetic
 from raat_core.models.build import in_mode, statistics_at_rest
 from raat_core.randomness import generator, numpy_generator
 from raat_core.spec import Cell
+from raat_core.training.frozen import FrozenModels
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class TrainingStep:
 
     cell: Cell
     model: nn.Module
+    frozen: FrozenModels
     epoch: int
     number: int
     views: tuple[Tensor, ...]
@@ -32,11 +35,12 @@ class TrainingStep:
 
     @classmethod
     def draw(
-        cls, cell: Cell, model: nn.Module, split: Split, indices: Tensor, views: int, epoch: int,
-        number: int,
+        cls, cell: Cell, model: nn.Module, frozen: FrozenModels, split: Split, indices: Tensor,
+        views: int, epoch: int, number: int,
     ) -> TrainingStep:  # fmt: skip
         """Fetch the samples at `indices` and augment them `views` times."""
         natural, labels = split.batch(indices)
+        natural = natural.contiguous(memory_format=frozen.fast.memory_format)
         augmented = tuple(
             augment(
                 natural,
@@ -45,7 +49,7 @@ class TrainingStep:
             )
             for view in range(views)
         )
-        return cls(cell, model, epoch, number, augmented, natural, labels, indices)
+        return cls(cell, model, frozen, epoch, number, augmented, natural, labels, indices)
 
     @property
     def attack_batchnorm(self) -> BatchNormMode:
@@ -59,21 +63,20 @@ class TrainingStep:
     def forward(self, images: Tensor, batchnorm: BatchNormMode = "train") -> Tensor:
         """See `Step.forward`."""
         with in_mode(self.model, training=batchnorm == "train"):
-            logits: Tensor = self.model(images)
-        return logits
+            return compute_logits(self.model, images, self.cell.precision.training)
 
     def logits(
         self, images: Tensor, batchnorm: LogitsMode = "eval", model: nn.Module | None = None
     ) -> Tensor:
         """See `Step.logits`."""
         chosen = self.model if model is None else model
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(in_mode(chosen, training=batchnorm != "eval"))
-            if batchnorm == "batch":
-                stack.enter_context(statistics_at_rest(chosen))
-            logits: Tensor = chosen(images)
-        return logits
+        arithmetic = self.cell.precision.training
+        with torch.no_grad(), in_arithmetic(arithmetic):
+            if batchnorm == "eval":
+                return self.frozen.logits(chosen, images, arithmetic)
+            at_rest = statistics_at_rest(chosen) if batchnorm == "batch" else nullcontext()
+            with in_mode(chosen, training=True), at_rest:
+                return compute_logits(chosen, images, arithmetic)
 
     def attack(
         self,
@@ -96,8 +99,16 @@ class TrainingStep:
             start=start,
         )
         draws = generator(images.device, self.cell.seed, name, self.epoch, self.number)
-        with in_mode(self.model, training=self.attack_batchnorm == "train"):
-            return pgd.run(self.model, images, labels, draws)
+        arithmetic = self.cell.precision.attack
+        with in_arithmetic(arithmetic):
+            if self.attack_batchnorm == "eval":
+                return self.frozen.attack(pgd, self.model, images, labels, draws, arithmetic)
+            with in_mode(self.model, training=True):
+                return pgd.run(self._train_logits, images, labels, draws)
+
+    def _train_logits(self, images: Tensor) -> Tensor:
+        """While the attack runs in training mode."""
+        return compute_logits(self.model, images, self.cell.precision.attack)
 
     def beta(self, concentration: float, size: int, *, name: str = "beta") -> Tensor:
         """See `Step.beta`."""

@@ -16,11 +16,13 @@ from raat_core.attacks.pgd import Pgd
 from raat_core.catalogue import ARCHITECTURES
 from raat_core.cost import operations_of
 from raat_core.data.dataset import DataSet, Split
+from raat_core.fast_paths import FastPaths
 from raat_core.methods.base import BUILT_IN_METHODS, method_class
 from raat_core.models.build import build_model, build_model_for
 from raat_core.models.resnet import ResNet
 from raat_core.operations import ImageShape, Operations, Passes
 from raat_core.spec import Cell
+from raat_core.training.frozen import FrozenModels
 from raat_core.training.step import TrainingStep
 
 COUNT = 4
@@ -118,8 +120,9 @@ def step_flop(cell: Cell, model: ResNet, split: Split) -> float:
     """Counted operations of a training step on all samples, for each of them."""
     method = method_class(cell.method.name)(cell.method)
     step = TrainingStep.draw(
-        cell, model, split, torch.arange(len(split)), views=method.views, epoch=0, number=0
-    )
+        cell, model, FrozenModels(FastPaths(fold=False)), split, torch.arange(len(split)),
+        views=method.views, epoch=0, number=0,
+    )  # fmt: skip
 
     def work() -> None:
         terms: list[Tensor] = list(method.loss(step).values())

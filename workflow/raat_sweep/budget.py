@@ -14,7 +14,7 @@ from raat_core.errors import UserError
 from raat_core.operations import ImageShape
 from raat_core.show import read_progress
 from raat_core.spec import AutoAttackEvaluation, Cell, EvaluationList, evaluation_name
-from raat_core.timing import Kind, kind_of
+from raat_core.timing import Kind, kind_of, kind_of_training
 from raat_core.validation import format_fraction, suggest
 from raat_sweep.config import read_config_file
 from raat_sweep.plan import Plan
@@ -179,7 +179,7 @@ class _Estimator:
         if not is_trained:
             done = read_progress(folder).epoch if folder.history.name in files else 0
             flop = training_flop(cell, self._like.get(_likeness(cell)), done)
-            training = self._cost(cell, "training", flop)
+            training = self._cost(cell, kind_of_training(cell.precision), flop)
         attacks: dict[str, Cost | None] = {}
         for job in jobs:
             if self.plan.attack_summary(name, job) in files:

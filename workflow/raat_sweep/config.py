@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, WithJsonSchema, field_validator, mo
 from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.errors import UserError
 from raat_core.methods.base import MethodSettings, load_plugin
+from raat_core.precision import FP32, Precision
 from raat_core.spec import (
     FOLDER_NAME,
     ArchitectureName,
@@ -446,6 +447,11 @@ class Config(Frozen):
     recipes: dict[str, Recipe] = Field(default_factory=dict, description="Recipes by name.")
     selection: Selection = Field(
         default_factory=Selection, description="How the best checkpoint is chosen."
+    )
+    precision: Precision = Field(
+        FP32,
+        description="Arithmetic of training: fp32, tf32 or bf16, or one each for {attack: ..., "
+        "training: ...}. Evaluation always is fp32.",
     )
     attacks: dict[str, AttackEntry] = Field(
         default_factory=dict, description="Evaluations by name; the names are column names."

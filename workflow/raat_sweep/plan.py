@@ -382,6 +382,7 @@ class Plan:
                             "threat_model": threat,
                             "recipe": self.config.recipes[grid.recipe],
                             "selection": self.config.selection,
+                            "precision": self.config.precision,
                             "seed": seed,
                         }
                         yield Point(parse(Cell, cell, where), label, varied)

@@ -15,7 +15,7 @@ from raat_core.catalogue import DATA_SETS
 from raat_core.cost import Accuracies, evaluation_flop, operations_of, training_flop
 from raat_core.operations import Passes
 from raat_core.spec import Cell, Evaluation
-from raat_core.timing import Kind, kind_of
+from raat_core.timing import Kind, kind_of, kind_of_training
 from raat_sweep.throughput import Throughput
 
 GPU_FROM_FLOP = 1e14
@@ -76,7 +76,8 @@ def _resources(gpu: bool, seconds: float) -> Resources:
 
 
 def _training_seconds(cell: Cell, throughput: Throughput, gpu: bool) -> float:
-    return _seconds(cell, [("training", training_flop(cell))], throughput, gpu)
+    work = [(kind_of_training(cell.precision), training_flop(cell))]
+    return _seconds(cell, work, throughput, gpu)
 
 
 def _attacks_seconds(

@@ -377,7 +377,8 @@ def _seconds_left(
 def _kind(cell: Cell) -> object:
     """Cells of one kind take about as long for an epoch."""
     method, steps = cell.method, cell.threat_model.steps
-    return cell.dataset, cell.architecture, method.name, steps, cell.recipe.batch_size
+    precision = cell.precision.in_names
+    return cell.dataset, cell.architecture, method.name, steps, cell.recipe.batch_size, precision
 
 
 def _attack_kind(cell: Cell, attacks: str) -> object:

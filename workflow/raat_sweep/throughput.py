@@ -25,7 +25,7 @@ from raat_core.operations import ImageShape
 from raat_core.show import read_history
 from raat_core.spec import Cell, Evaluation
 from raat_core.storage import read_metadata
-from raat_core.timing import Kind, hardware_name, kind_of, read_timings
+from raat_core.timing import Kind, hardware_name, kind_of, kind_of_training, read_timings
 
 PEAK_TFLOPS: dict[str, float] = {
     "V100": 15.7,
@@ -225,7 +225,10 @@ class Throughput:
         Of trainings, and of all attacks on a cell together; nothing for a cell that nothing but
         data sheets would speak of.
         """
-        parts = {"trainings": ("training",), "cells' attacks": ("pgd", "autoattack")}
+        parts = {
+            "trainings": ("training", "reduced-training"),
+            "cells' attacks": ("pgd", "autoattack"),
+        }
         everything = self._by_hardware.get(hardware, [])
         found: dict[str, list[float]] = defaultdict(list)
         for cell, timed in _by_cell(everything).items():
@@ -343,7 +346,8 @@ def _timed_training(
     names = {hardware_name(session) for session in manifest["sessions"]}
     if len(names) == 1:
         flop, seconds = training_flop(cell, accuracies), float(manifest["train_seconds"])
-        yield from _timed(cell, manifest["sessions"][-1], "training", flop, seconds)
+        kind = kind_of_training(cell.precision)
+        yield from _timed(cell, manifest["sessions"][-1], kind, flop, seconds)
 
 
 def _timed_attacks(cell: Cell, folder: CellFolder, accuracies: Accuracies) -> Iterator[Timed]:
@@ -404,5 +408,10 @@ def describe_model(model: Model) -> str:
 
 def describe_work(model: Model, kind: Kind) -> str:
     """`AutoAttack on ResNet-18, images of 3 × 32 × 32`."""
-    verb = {"training": "training", "pgd": "PGD and clean images on", "autoattack": "AutoAttack on"}
+    verb = {
+        "training": "training",
+        "reduced-training": "training, in less than fp32,",
+        "pgd": "PGD and clean images on",
+        "autoattack": "AutoAttack on",
+    }
     return f"{verb[kind]} {describe_model(model)}"

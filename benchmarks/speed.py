@@ -1,0 +1,237 @@
+"""How long a training step takes, beside a textbook's, and how near it is to this machine's limit.
+
+    python benchmarks/speed.py [--methods pgd-at raat] [--architectures resnet-18] [--rounds 3]
+    python benchmarks/speed.py --switches        # each optimisation switched off alone
+    python benchmarks/speed.py --ceiling         # only what this machine can do
+
+All sides of a row take their steps in turn, each in a process of its own; the first step of each
+does not count. Times are medians, ratios are medians of the rounds' ratios with the smallest and
+the largest. The textbook (benchmarks/baseline.py) computes the same objectives: those of the
+released code. "Of ceiling" is FLOP/s as a part of what the network's own convolutions reach when
+nothing else runs between them, in the same arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch.nn import functional
+from workers import Job, Worker
+
+from raat_core.cost import operations_of
+from raat_core.environment import hardware
+from raat_core.methods.base import method_class
+from raat_core.models.build import build_model
+from raat_core.timing import hardware_name
+
+METHODS = ("pgd-at", "trades", "mart", "cons-at", "raat", "raat++")
+SWITCHES = {
+    "all": {},
+    "without input gradients alone": {"input_gradients": False},
+    "without channels_last": {"channels_last": False},
+    "without folded BatchNorm": {"fold": False},
+    "without keeping freed memory": {"keep_memory": False},
+}
+Column = tuple[str, Job]
+
+
+def main() -> None:
+    """Print the tables that were asked for."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    base = Job(
+        side="ours",
+        method="pgd-at",
+        batch_size=options.batch_size,
+        threads=options.threads,
+        device=options.device,
+    )
+    _describe(options)
+    for architecture in options.architectures:
+        ceilings = ceilings_of(architecture, options.batch_size, options.device)
+        if options.ceiling:
+            continue
+        rows = [replace(base, method=each, architecture=architecture) for each in options.methods]
+        if options.switches:
+            switches(rows, options.rounds)
+        else:
+            against_textbook(rows, options.precisions, options.rounds, ceilings)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--architectures", nargs="+", default=["resnet-18"])
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=["fp32", "tf32", "attack", "bf16"],
+        default=["fp32", "bf16"],
+    )
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--switches", action="store_true")
+    parser.add_argument("--ceiling", action="store_true")
+    return parser.parse_args()
+
+
+def _describe(options: argparse.Namespace) -> None:
+    facts = hardware(torch.device(options.device))
+    print(
+        f"{hardware_name(facts)}; torch {torch.__version__}, Python {platform.python_version()}; "
+        f"batches of {options.batch_size}, {options.rounds} rounds\n",
+        flush=True,
+    )
+
+
+def against_textbook(
+    jobs: Iterable[Job], precisions: Sequence[str], rounds: int, ceilings: dict[str, float]
+) -> None:
+    """A row for every method and arithmetic."""
+    print_row(
+        "network", "method", "arithmetic", "textbook s", "ours s", "times as fast", "images/s",
+        "GFLOP/s", "of ceiling", "textbook MiB", "ours MiB",
+    )  # fmt: skip
+    print_row(*["---"] * 11)
+    for job in jobs:
+        sides = [("textbook", replace(job, side="plain"))]
+        sides += [(each, replace(job, precision=each)) for each in precisions]
+        times, peaks = run(sides, rounds)
+        plain = times["textbook"]
+        for name in precisions:
+            seconds = statistics.median(times[name])
+            rate = flop_of(job) / seconds / 1e9
+            part = "–" if name == "attack" else f"{rate / ceilings[name]:.0%}"
+            print_row(
+                job.architecture, job.method, name,
+                f"{statistics.median(plain):.2f}", f"{seconds:.2f}", ratios(plain, times[name]),
+                f"{job.batch_size / seconds:.1f}", f"{rate:,.0f}", part,
+                f"{peaks['textbook']:,.0f}", f"{peaks[name]:,.0f}",
+            )  # fmt: skip
+    print(flush=True)
+
+
+def switches(jobs: Iterable[Job], rounds: int) -> None:
+    """What each optimisation brings: the time without it as a multiple of the time with all."""
+    for job in jobs:
+        times, peaks = run([(name, replace(job, **off)) for name, off in SWITCHES.items()], rounds)
+        print_row("network", "method", "", "s", "times as long", "MiB")
+        print_row(*["---"] * 6)
+        for name, taken in times.items():
+            print_row(
+                job.architecture, job.method, name, f"{statistics.median(taken):.2f}",
+                ratios(taken, times["all"]), f"{peaks[name]:,.0f}",
+            )  # fmt: skip
+        print(flush=True)
+
+
+def run(sides: Sequence[Column], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of every round and peak memory in MiB, by side; the rounds' steps alternate."""
+    workers = {name: Worker(job) for name, job in sides}
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            times[name].append(worker.seconds())
+    return times, {name: worker.finish() for name, worker in workers.items()}
+
+
+def ratios(slow: Sequence[float], fast: Sequence[float]) -> str:
+    """Median (smallest–largest) of the rounds' ratios."""
+    found = [one / other for one, other in zip(slow, fast, strict=True)]
+    return f"{statistics.median(found):.2f} ({min(found):.2f}–{max(found):.2f})"
+
+
+def flop_of(job: Job) -> float:
+    """What our step computes; half of the samples are classified correctly."""
+    cell = job.cell()
+    passes = method_class(job.method)(cell.method).passes(cell.threat_model.steps, correct=0.5)
+    return job.batch_size * passes.flop(operations_of(cell))
+
+
+def print_row(*cells: str) -> None:
+    """A row of a Markdown table."""
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def ceilings_of(architecture: str, batch_size: int, device: str) -> dict[str, float]:
+    """GFLOP/s of the network's convolutions alone by arithmetic, printed with matmul's."""
+    found = {}
+    print_row(
+        "arithmetic", "matmul 2048 GFLOP/s", "fastest convolution", f"those of {architecture}"
+    )
+    print_row(*["---"] * 4)
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        product = torch.randn(2048, 2048, dtype=dtype, device=device)
+        matmul = 2 * 2048**3 / fastest(lambda p=product: p @ p, device) / 1e9
+        shapes = convolutions(architecture)
+        flops = [
+            2 * batch_size * o * i * k * k * (s // stride) ** 2 for i, o, k, stride, s in shapes
+        ]
+        times = [convolution_seconds(shape, batch_size, dtype, device) for shape in shapes]
+        rates = [flop / seconds / 1e9 for flop, seconds in zip(flops, times, strict=True)]
+        found[name] = sum(flops) / sum(times) / 1e9
+        print_row(name, f"{matmul:,.0f}", f"{max(rates):,.0f}", f"{found[name]:,.0f}")
+    print(flush=True)
+    return {**found, "tf32": found["fp32"]}
+
+
+def convolutions(architecture: str) -> list[tuple[int, int, int, int, int]]:
+    """Inputs, outputs, kernel, stride and image size of each convolution, on 32x32 images."""
+    found = []
+    model = build_model(architecture, 3, 10, 0)
+
+    def note(layer: torch.nn.Conv2d, inputs: tuple[torch.Tensor], _: torch.Tensor) -> None:
+        size = inputs[0].shape[-1]
+        found.append(
+            (layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0], size)
+        )
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(note)  # type: ignore[arg-type]
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 3, 32, 32))
+    return found
+
+
+def convolution_seconds(
+    shape: tuple[int, int, int, int, int], batch_size: int, dtype: torch.dtype, device: str
+) -> float:
+    """Of one forward, weights and images channels_last."""
+    inputs, outputs, kernel, stride, size = shape
+    options = {"dtype": dtype, "device": device}
+    images = torch.randn(batch_size, inputs, size, size, **options)  # type: ignore[call-overload]
+    weight = torch.randn(outputs, inputs, kernel, kernel, **options)  # type: ignore[call-overload]
+    images = images.to(memory_format=torch.channels_last)
+    weight = weight.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        return fastest(
+            lambda: functional.conv2d(images, weight, padding=kernel // 2, stride=stride), device
+        )
+
+
+def fastest(work: Callable[[], object], device: str, repeats: int = 7) -> float:
+    """Seconds of the fastest repetition."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        work()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+if __name__ == "__main__":
+    main()

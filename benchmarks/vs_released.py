@@ -1,0 +1,134 @@
+"""A training step beside the authors' own code, in turn, in one run.
+
+    python benchmarks/vs_released.py PATH [--methods pgd-at raat] [--rounds 3]
+
+PATH is a checkout of RAAT's released code (its folder `RAAT_Code_...` or the one above). Its
+training functions are called as they are, with their attack of advertorch 0.2.3, which has to be
+installed (`pip install advertorch==0.2.3`); on a machine without a GPU, their calls of `.cuda()` do
+nothing. Both sides train a ResNet-18 with basic blocks in fp32: the released code's `resnet18` is
+another network. Other options as of benchmarks/speed.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from workers import LEARNING_RATE, Job, textbook_batches
+
+FUNCTIONS = {
+    "pgd-at": "adv_train",
+    "trades": "adv_trades",
+    "mart": "adv_mart",
+    "cons-at": "adv_train_consistency",
+    "raat": "adv_train_bd",
+    "raat++": "adv_mart_bd",
+}
+
+
+def main() -> None:
+    """Print the table."""
+    import speed
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--methods", nargs="+", choices=list(FUNCTIONS), default=list(FUNCTIONS))
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    folder = _code_in(options.path)
+    speed._describe(options)
+    speed.print_row(
+        "method", "released s", *(f"ours {p}: times as fast" for p in options.precisions)
+    )
+    speed.print_row(*["---"] * (2 + len(options.precisions)))
+    for method in options.methods:
+        job = Job(
+            "ours", method, batch_size=options.batch_size, threads=options.threads,
+            device=options.device,
+        )  # fmt: skip
+        sides = [("released", replace(job, side=str(folder)))]
+        sides += [(each, replace(job, precision=each)) for each in options.precisions]
+        times, _ = speed.run(sides, options.rounds)
+        speed.print_row(
+            method,
+            f"{statistics.median(times['released']):.2f}",
+            *(speed.ratios(times["released"], times[each]) for each in options.precisions),
+        )
+
+
+def _code_in(path: Path) -> Path:
+    found = [path, *sorted(path.glob("RAAT_Code*"))]
+    for folder in found:
+        if (folder / "training" / "adv_train" / "adv_train_bd.py").is_file():
+            return folder.resolve()
+    raise SystemExit(f"{path} holds no training/adv_train/adv_train_bd.py: not the released code")
+
+
+def step_of(job: Job, folder: Path) -> Callable[[], None]:
+    """One step of the authors' training function on a batch of the DataLoader."""
+    sys.path.insert(0, str(folder))
+    if job.device == "cpu":
+        Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
+    try:
+        from adv_lib.attack import attack_module  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise SystemExit(f"the released code cannot be imported: {error}") from None
+    from importlib import import_module
+
+    from models.resnet import BasicBlock, ResNet  # type: ignore[import-not-found]
+
+    train = import_module(f"training.adv_train.{FUNCTIONS[job.method]}").train
+    model = ResNet(BasicBlock, [2, 2, 2, 2], num_classes=10)
+    settings = types.SimpleNamespace(
+        n_gpus=1, optimizer="sgd", distance="Linf", adv_method="pgd", epsilon=8 / 255,
+        alpha=2 / 255, n_iters=10, beta=6.0, lam=1.0, T=0.5, BD_alpha=0.75, BD_boundary_range=0.1,
+        augment_type="base",
+    )  # fmt: skip
+    criterion = nn.CrossEntropyLoss()
+    adversary, _ = attack_module(settings, model, criterion)
+    return _Released(job, model, train, settings, criterion, adversary).step
+
+
+class _Released:
+    """Feeds the authors' `train` one batch at a time, as an epoch of one step."""
+
+    def __init__(self, job: Job, model: nn.Module, train: Any, *rest: Any) -> None:
+        self.job, self.model, self.train = job, model, train
+        self.settings, self.criterion, self.adversary = rest
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=5e-4
+        )
+        self.scheduler = types.SimpleNamespace(step=lambda: None)
+        self.logger = types.SimpleNamespace(
+            log=lambda line: None, scalar_summary=lambda *values: None
+        )
+        self._draw = textbook_batches(job, model)
+        self.step()
+
+    def step(self) -> None:
+        """Of one batch."""
+        *views, labels = next(self._draw)
+        images = views if len(views) > 1 else views[0]
+        self.train(
+            self.settings, 0, self.model, self.criterion, self.optimizer, self.scheduler,
+            [(images, labels)], self.adversary, self.logger,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

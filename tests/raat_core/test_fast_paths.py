@@ -1,0 +1,347 @@
+"""Fast paths against the plain one: what a step computes, and what an attack finds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from conftest import short_method, small_cell
+from raat_core import api
+from raat_core.attacks.pgd import Pgd
+from raat_core.cell_folder import CellFolder
+from raat_core.cli import main
+from raat_core.data.dataset import DataSet, Split
+from raat_core.errors import UserError
+from raat_core.evaluation.records import Record
+from raat_core.fast_paths import VARIABLE, FastPaths, fast_paths_from_environment
+from raat_core.methods.base import BUILT_IN_METHODS, method_class
+from raat_core.models.build import build_model, build_model_for
+from raat_core.spec import Cell
+from raat_core.training.frozen import FrozenModels
+from raat_core.training.optimizer import Sgd
+from raat_core.training.state import Trainee
+from raat_core.training.step import TrainingStep
+
+PLAIN = FastPaths(fold=False, channels_last=False)
+METHODS = [
+    short_method(name, variant=variant)
+    for name in BUILT_IN_METHODS
+    for variant in ("paper", "released")
+    if variant == "paper" or method_class(name).Settings.preset("released")
+]
+
+
+def named(method: dict[str, Any]) -> str:
+    return f"{method['name']}-{method['variant']}"
+
+
+class DoubleSplit(Split):
+    """Images in double precision."""
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels = super().batch(indices)
+        return images.double(), labels
+
+
+class Trained:
+    """A model of a cell and what trains it, some steps on."""
+
+    def __init__(self, cell: Cell, data: DataSet, fast: FastPaths, epoch: int = 1) -> None:
+        self.cell, self.split, self.epoch = cell, data.train, epoch
+        model = build_model_for(cell.architecture, cell.dataset, cell.seed)
+        model.to(memory_format=fast.memory_format)
+        optimizer = Sgd(model.train(), cell.recipe.momentum, cell.recipe.weight_decay)
+        self.trainee = Trainee(model, optimizer, method_class(cell.method.name)(cell.method))
+        self.frozen = FrozenModels(fast)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.trainee.model
+
+    def in_double_precision(self) -> None:
+        self.model.double()
+        self.split = DoubleSplit(self.split.images, self.split.labels, self.split.levels)
+
+    def step(self, number: int) -> TrainingStep:
+        draws = torch.Generator().manual_seed(number)
+        indices = torch.randperm(len(self.split), generator=draws)[:32]
+        views = self.trainee.method.views
+        return TrainingStep.draw(
+            self.cell, self.model, self.frozen, self.split, indices, views, self.epoch, number
+        )
+
+    def update(self, number: int) -> dict[str, float]:
+        terms = self.trainee.update(self.step(number), self.cell.recipe.learning_rate)
+        return {name: term.item() for name, term in terms.items()}
+
+    def predictions(self, data: DataSet) -> Tensor:
+        images, _ = data.test.batch(torch.arange(len(data.test)))
+        images = images.to(next(self.model.parameters()).dtype)
+        self.model.eval()
+        with torch.no_grad():
+            found: Tensor = self.model(images).argmax(1)
+        self.model.train()
+        return found
+
+
+@pytest.mark.parametrize("method", METHODS, ids=named)
+def test_ten_steps_are_the_plain_ones_but_for_rounding(
+    method: dict[str, Any], small_data: DataSet
+) -> None:
+    """In double precision, where ten steps do not yet make chaos of rounding."""
+    cell = small_cell(method=method)
+    fast, plain = (Trained(cell, small_data, paths) for paths in (FastPaths(), PLAIN))
+    for trained in (fast, plain):
+        trained.in_double_precision()
+    for number in range(10):
+        assert fast.update(number) == pytest.approx(plain.update(number), rel=1e-6, abs=1e-9)
+    assert torch.equal(fast.predictions(small_data), plain.predictions(small_data))
+    for mine, its in zip(fast.model.parameters(), plain.model.parameters(), strict=True):
+        assert torch.allclose(mine, its, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("steps_before", [0, 20])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("objective", ["cross-entropy", "kl", "margin"])
+def test_ten_attack_steps_find_the_same(
+    steps_before: int, norm: Any, objective: Any, small_data: DataSet
+) -> None:
+    trained = Trained(small_cell(), small_data, PLAIN)
+    for number in range(steps_before):
+        trained.update(number)
+    images, labels = small_data.test.batch(torch.arange(60))
+    epsilon = 0.15 if norm == "linf" else 1.0
+    pgd = Pgd(norm, epsilon, epsilon / 4, 10, objective)
+    found = []
+    for fast in (PLAIN, FastPaths()):
+        draws = torch.Generator().manual_seed(0)
+        found.append(FrozenModels(fast).attack(pgd, trained.model, images, labels, draws, "fp32"))
+    expected, fast_images = found
+    moved = ((fast_images - expected).abs() > 1 / 255).double().mean()
+    assert moved <= 0.005
+    trained.model.eval()
+    assert torch.equal(trained.model(fast_images).argmax(1), trained.model(expected).argmax(1))
+
+
+def test_input_gradients_alone_are_those_of_a_whole_backward(small_data: DataSet) -> None:
+    """Bit for bit, and the weights' gradients stay as they were."""
+    trained = Trained(small_cell(), small_data, PLAIN)
+    trained.update(0)
+    trained.model.eval().zero_grad()
+    images, labels = small_data.test.batch(torch.arange(60))
+    perturbed = images.clone().requires_grad_()
+    loss = functional.cross_entropy(trained.model(perturbed), labels, reduction="sum")
+    torch.autograd.backward(loss)
+    assert perturbed.grad is not None
+    expected = images + 0.05 * perturbed.grad.sign()
+    trained.model.zero_grad()
+    pgd = Pgd("linf", 0.05, 0.05, 1)
+    found = pgd.ascend(trained.model, images, labels, images)
+    assert torch.equal(found, expected.clamp(images - 0.05, images + 0.05).clamp(0, 1))
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
+
+
+@pytest.mark.parametrize("architecture", ["resnet-18", "resnet-18-bottleneck", "preact-resnet-18"])
+def test_activations_in_place_change_no_bit(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    relu, add_ = functional.relu, Tensor.add_
+
+    def gradients() -> list[Tensor]:
+        model = build_model(architecture, 3, 5, 0).train()
+        leaf = images.clone().requires_grad_()
+        torch.autograd.backward(functional.cross_entropy(model(leaf), torch.arange(4)))
+        found = [leaf.grad, *(parameter.grad for parameter in model.parameters())]
+        return [gradient for gradient in found if gradient is not None]
+
+    def add(mine: Tensor, other: Any) -> Tensor:
+        return add_(mine.clone() if mine.is_floating_point() else mine, other)
+
+    in_place = gradients()
+    monkeypatch.setattr(functional, "relu", lambda given, inplace=False: relu(given))
+    monkeypatch.setattr(Tensor, "add_", add)
+    assert all(map(torch.equal, in_place, gradients()))
+
+
+class WatchForWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes operations after which a GPU's host has to wait for a result."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name = func.overloadpacket._qualified_op_name
+        by_mask = name in ("aten::index", "aten::index_put_") and any(
+            isinstance(index, Tensor) and index.dtype == torch.bool for index in args[1]
+        )
+        waits = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal")
+        if name in waits or by_mask:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=named)
+def test_no_step_waits_for_the_device(method: dict[str, Any], small_data: DataSet) -> None:
+    """But where the released code forwards some samples of a batch: how many has to be known."""
+    trained = Trained(small_cell(method=method), small_data, FastPaths())
+    trained.update(0)  # Folded copies are made, and compared with their models.
+    step = trained.step(1)
+    watch = WatchForWaiting()
+    with watch:
+        trained.trainee.update(step, 0.1)
+    takes_a_subset = trained.cell.method.model_dump().get("dicar_mean") == "kept"
+    assert ("aten::index" in watch.found) == takes_a_subset
+    assert set(watch.found) <= {"aten::index"}
+
+
+def test_the_watch_sees_what_waits() -> None:
+    watch, values = WatchForWaiting(), torch.arange(4.0)
+    with watch:
+        values.sum().item()
+        values[values > 1]
+        torch.nonzero(values)
+    assert watch.found == ["aten::_local_scalar_dense", "aten::index", "aten::nonzero"]
+
+
+def test_a_copy_follows_changes_within_a_step(small_data: DataSet) -> None:
+    """A method may perturb weights, or move statistics, and ask again."""
+    trained = Trained(small_cell(), small_data, FastPaths())
+    trained.update(0)
+    step = trained.step(1)
+    plain = FrozenModels(PLAIN)
+    for change in ("nothing", "weights", "data", "statistics"):
+        with torch.no_grad():
+            if change == "weights":
+                for parameter in trained.model.parameters():
+                    parameter.mul_(1.2)
+            if change == "data":
+                for parameter in trained.model.parameters():
+                    parameter.data = parameter.data + 0.01
+            if change == "statistics":
+                step.forward(3 * step.natural)
+        expected = plain.logits(trained.model, step.natural, "fp32")
+        assert torch.allclose(step.logits(step.natural), expected, rtol=1e-3, atol=1e-4), change
+    assert trained.model.training
+
+
+def test_a_model_that_cannot_be_folded_is_used_itself() -> None:
+    class Linear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.modes = nn.Linear(4, 3), list[bool]()
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.modes.append(self.training)
+            logits: Tensor = self.layer(images.flatten(1))
+            return logits
+
+    model, frozen = Linear(), FrozenModels(FastPaths())
+    images = torch.rand(2, 1, 2, 2)
+    with frozen.frozen(model, images) as used:
+        assert used is model
+    frozen.logits(model, images, "fp32")
+    assert model.modes[-1] is False
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (None, ["fold", "channels_last"]),
+        ("", ["fold", "channels_last"]),
+        ("plain", []),
+        ("fold", ["fold"]),
+        ("fold,channels_last cuda_graphs", ["fold", "channels_last", "cuda_graphs"]),
+    ],
+)
+def test_the_environment_chooses(
+    text: str | None, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if text is not None:
+        monkeypatch.setenv(VARIABLE, text)
+    assert fast_paths_from_environment().names == names
+
+
+@pytest.mark.parametrize("text", ["flod", "plain fold"])
+def test_an_unknown_fast_path_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, text)
+    with pytest.raises(UserError, match=r"RAAT_FAST_PATHS = .* allowed: fold, channels_last"):
+        fast_paths_from_environment()
+
+
+def test_the_manifest_says_which_were_taken(
+    tmp_path: Path, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = []
+    for text in ("plain", "fold channels_last"):
+        monkeypatch.setenv(VARIABLE, text)
+        folder = api.train(small_cell(), tmp_path / text, device="cpu", data=small_data)
+        (session,) = json.loads((folder / "manifest.json").read_text())["sessions"]
+        assert " ".join(session["fast_paths"]) == text.replace("plain", "")
+        folders.append(CellFolder(folder))
+    plain, fast = folders
+    for name, array in plain.read_weights("last").arrays.items():
+        assert np.allclose(array, fast.read_weights("last").arrays[name], atol=0.02), name
+
+
+@pytest.mark.parametrize("epochs", [1, 6])
+def test_verdicts_are_those_of_the_plain_path(
+    epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sample for sample, of a model that has learned little and of one that has learned more."""
+    digits = api.load_data_set("digits")
+    recipe = {
+        "epochs": epochs,
+        "batch_size": 64,
+        "decay_epochs": [5],
+        "augmentation": {"flip": False},
+    }
+    cell = small_cell(recipe=recipe)
+    folder = api.train(cell, tmp_path / "cell", device="cpu", data=digits)
+    attacks = list(api.standard_attacks(cell.threat_model))
+    chosen = [
+        *(attack.model_copy(update={"samples": 120}) for attack in attacks[:-1]),
+        attacks[-1].model_copy(update={"samples": 20}),
+    ]
+    records: list[dict[str, Record]] = []
+    for text in ("plain", "fold channels_last"):
+        monkeypatch.setenv(VARIABLE, text)
+        api.attack(folder, chosen, device="cpu")
+        paths = sorted((folder / "records").glob("*.safetensors"))
+        records.append({path.name: Record.read(path) for path in paths})
+        for path in paths:
+            path.unlink()
+    plain, fast = records
+    assert plain.keys() == fast.keys()
+    assert len(plain) == len(attacks)
+    for name, record in plain.items():
+        assert np.array_equal(record.prediction, fast[name].prediction), name
+        assert fast[name].metadata["fast_paths"] == ["fold", "channels_last"]
+
+
+def test_bad_input_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, "foldd")
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(small_cell().to_json()))
+    assert main(["train", str(spec), "--folder", str(tmp_path / "cell"), "--device", "cpu"]) == 2
+    assert "did you mean 'fold'?" in capsys.readouterr().err
