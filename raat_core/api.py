@@ -30,7 +30,7 @@ from raat_core.spec import (
     Cell,
     Checkpoint,
     Evaluation,
-    EvaluationList,
+    attacks_on,
     standard_attacks,
 )
 from raat_core.storage import exclusive
@@ -148,11 +148,10 @@ def attack(
     """
     cell_folder = CellFolder(folder)
     trained = cell_folder.read_cell()
-    chosen = standard_attacks(trained.threat_model) if attacks is None else tuple(attacks)
     with StopRequest() as stop:
         return evaluate_cell(
             cell_folder,
-            EvaluationList(checkpoint=checkpoint, attacks=chosen),
+            attacks_on(trained, checkpoint, attacks),
             load_data_set(trained.dataset, data_root, stop.check),
             pick_device(device),
             stop.check,
@@ -174,9 +173,8 @@ def join(
         UserError: batches are missing (says which), or a record is damaged.
     """
     cell_folder = CellFolder(folder)
-    threat = cell_folder.read_cell().threat_model
-    chosen = standard_attacks(threat) if attacks is None else tuple(attacks)
-    return join_cell(cell_folder, EvaluationList(checkpoint=checkpoint, attacks=chosen), report)
+    chosen = attacks_on(cell_folder.read_cell(), checkpoint, attacks)
+    return join_cell(cell_folder, chosen, report)
 
 
 def load(folder: Path, checkpoint: Checkpoint = "best", device: str = "auto") -> nn.Module:

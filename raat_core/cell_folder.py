@@ -11,7 +11,7 @@ from typing import Any
 
 from raat_core.errors import UserError
 from raat_core.spec import Cell, Checkpoint
-from raat_core.storage import Arrays, checksum_of, read_arrays, read_json, write_json, write_text
+from raat_core.storage import Arrays, read_arrays, read_json, write_json, write_text
 from raat_core.validation import parse
 
 
@@ -106,8 +106,7 @@ class CellFolder:
         """
         expected = self.read_manifest()["weights_sha256"][checkpoint]
         path = self.weights(checkpoint)
-        arrays, metadata = read_arrays(path)
-        found = checksum_of(arrays, metadata)
+        arrays, metadata, found = read_arrays(path)
         if found != expected:
             raise UserError(f"{path} is not the checkpoint that {self.manifest} describes")
         return Weights(arrays, metadata["epoch"], found)

@@ -28,7 +28,7 @@ from raat_core.memory import keep_freed_memory
 from raat_core.methods.base import load_plugin, load_plugins_from_environment
 from raat_core.precision import ARITHMETICS, Precision
 from raat_core.show import best_line, describe
-from raat_core.spec import Cell, Evaluation, EvaluationList, standard_attacks
+from raat_core.spec import Cell, Evaluation, EvaluationList, attacks_on
 from raat_core.storage import write_json
 from raat_core.timing import hardware_name
 from raat_core.validation import parse, suggest
@@ -177,10 +177,7 @@ def _attack(options: argparse.Namespace) -> None:
 def _join(options: argparse.Namespace) -> None:
     folder, attacks = CellFolder(options.folder), _read_attacks(options)
     folder.read_manifest()
-    chosen = EvaluationList(
-        checkpoint=options.checkpoint,
-        attacks=attacks or standard_attacks(folder.read_cell().threat_model),
-    )
+    chosen = attacks_on(folder.read_cell(), options.checkpoint, attacks)
     summary = join_cell(folder, chosen, _say, options.wait)
     _write_summary(options, {**summary, **({"shards": options.shards} if options.shards else {})})
 

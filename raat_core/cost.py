@@ -103,10 +103,9 @@ def evaluation_flop(
         accuracies: of the trained model; without, assumed by the data set.
     """
     data = DATA_SETS[cell.dataset]
-    images = data.test_size if evaluation.samples is None else evaluation.samples
     accuracies = accuracies or assumed_accuracies(cell.dataset)
     passes = evaluation_passes(evaluation, data.classes, accuracies)
-    return images * passes.flop(operations_of(cell))
+    return evaluation.images(data.test_size) * passes.flop(operations_of(cell))
 
 
 def evaluation_passes(evaluation: Evaluation, classes: int, accuracies: Accuracies) -> Passes:

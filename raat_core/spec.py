@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -460,3 +460,11 @@ def standard_attacks(threat: ThreatModel) -> tuple[Evaluation, ...]:
         PgdEvaluation(**ball, step_size=step_size, steps=30, objective="margin"),
         AutoAttackEvaluation(**ball),
     )
+
+
+def attacks_on(
+    cell: Cell, checkpoint: Checkpoint, attacks: Sequence[Evaluation] | None = None
+) -> EvaluationList:
+    """The attacks to run on a checkpoint of a cell; if none are given, `standard_attacks`."""
+    chosen = standard_attacks(cell.threat_model) if attacks is None else tuple(attacks)
+    return EvaluationList(checkpoint=checkpoint, attacks=chosen)

@@ -132,8 +132,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
     return checksum
 
 
-def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays and metadata of a file that `write_arrays` wrote.
+def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any], str]:
+    """Arrays, metadata and checksum of a file that `write_arrays` wrote.
 
     Raises:
         UserError: the file is missing, truncated, or fails its checksum.
@@ -150,7 +150,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
         raise UserError(f"{path} is truncated or not a file of this program: {error}") from error
     if checksum_of(arrays, metadata) != expected:
         raise UserError(f"{path} is damaged: its checksum does not match its contents")
-    return arrays, metadata
+    return arrays, metadata, expected
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -15,14 +15,10 @@ from typing import Any
 import yaml
 from toy import Head, start_head
 
+from conftest import GRID
+
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_SOURCE = "workflow/plugins/snakemake_executor_plugin_submitit/src"
-GRID: dict[str, Any] = {
-    "datasets": ["digits"],
-    "architectures": ["resnet-mini"],
-    "methods": ["PGD-AT"],
-    "seeds": [0],
-}
 CONFIG: dict[str, Any] = {
     "results": "results/tiny",
     "recipes": {"default": {"epochs": 1, "batch_size": 256, "decay_epochs": []}},

@@ -36,6 +36,13 @@ SMALL_CELL: dict[str, Any] = {
     "selection": {"steps": 2},
     "seed": 0,
 }
+GRID: dict[str, Any] = {
+    "datasets": ["digits"],
+    "architectures": ["resnet-mini"],
+    "methods": ["PGD-AT"],
+    "seeds": [0],
+}
+"""In a config: one such network, trained by one method."""
 
 
 def small_cell(**changes: Any) -> Cell:

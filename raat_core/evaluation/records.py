@@ -51,5 +51,5 @@ class Record:
         Raises:
             UserError: missing, truncated or damaged.
         """
-        arrays, metadata = read_arrays(path)
+        arrays, metadata, _ = read_arrays(path)
         return cls(arrays["index"], arrays["label"], arrays["prediction"], metadata)

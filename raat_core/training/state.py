@@ -149,7 +149,7 @@ class ResumeStore:
             if not path.exists():
                 continue
             try:
-                arrays, metadata = read_arrays(path)
+                arrays, metadata, _ = read_arrays(path)
             except UserError as error:
                 problems.append(str(error))
                 continue

@@ -223,7 +223,7 @@ def test_the_cache_is_mapped_and_nothing_that_a_job_writes_reaches_it(
     data.train.labels.zero_()
     assert path.read_bytes() == before
     assert not torch.equal(api.load_data_set("cifar10", tmp_path).train.images, data.train.images)
-    arrays, metadata = read_arrays(path)
+    arrays, metadata, _ = read_arrays(path)
     assert metadata["classes"] == [f"class {label}" for label in range(10)]
     assert arrays["train_images"].shape == (100, 3, 32, 32)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from conftest import GRID
 from raat_core.cell_folder import CellFolder
 from raat_core.cost import Accuracies, evaluation_flop, training_flop
 from raat_core.errors import UserError
@@ -23,12 +24,7 @@ from raat_sweep.config import read_config
 from raat_sweep.plan import Plan
 
 CPU = {"device": "cpu", "processor": "X", "threads": 1}
-GRID: dict[str, Any] = {
-    "datasets": ["digits"],
-    "architectures": ["resnet-mini"],
-    "methods": ["PGD-AT"],
-    "seeds": [0, 1],
-}
+TWO_SEEDS: dict[str, Any] = {**GRID, "seeds": [0, 1]}
 CONFIG: dict[str, Any] = {
     "results": "results",
     "recipes": {"default": {"epochs": 4, "decay_epochs": []}},
@@ -42,7 +38,7 @@ CONFIG: dict[str, Any] = {
             "kind": "table",
             "title": "T",
             "metrics": ["clean", "pgd10", "aa"],
-            "grids": [{**GRID, "methods": ["PGD-AT", "RAAT"]}],
+            "grids": [{**TWO_SEEDS, "methods": ["PGD-AT", "RAAT"]}],
         },
         "curves": {
             "kind": "figure",
@@ -53,7 +49,7 @@ CONFIG: dict[str, Any] = {
                     "x": "epoch",
                     "x_label": "epoch",
                     "metrics": ["robust"],
-                    "grids": [GRID],
+                    "grids": [TWO_SEEDS],
                 }
             },
         },

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from conftest import GRID
 from raat_core.errors import UserError
 from raat_core.spec import Cell
 from raat_sweep.comparison import compare, write_comparison
@@ -35,12 +36,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def sweep(folder: Path, **comparison: Any) -> dict[str, Any]:
-    grid = {
-        "datasets": ["digits"],
-        "architectures": ["resnet-mini"],
-        "methods": ["PGD-AT", "RAAT"],
-        "seeds": [0, 1],
-    }
+    grid = {**GRID, "methods": ["PGD-AT", "RAAT"], "seeds": [0, 1]}
     table = {
         "kind": "table",
         "title": "T",
@@ -131,6 +127,30 @@ def test_a_gain_over_others_that_are_not_all_measured_is_missing(plan: Plan) -> 
     rows = {(r["method"], r["metric"]): r for r in compare(frame, item).to_dict("records")}
     assert math.isnan(rows["↑ (%)", "clean"]["mean"])
     assert rows["↑ (%)", "clean"]["published_mean"] == pytest.approx(2.5)
+
+
+def test_a_gain_over_the_others_that_are_measured_is_missing_too(tmp_path: Path) -> None:
+    (tmp_path / "numbers.csv").write_text(CSV.replace("Other", "TRADES"))
+    config = sweep(tmp_path)
+    config["items"]["t"]["grids"][0]["methods"] = ["PGD-AT", "TRADES", "RAAT"]
+    item = describe(Plan(read_config(config, "test")), "c")
+    frame = measured(item, {("PGD-AT", "pgd10"): [40.0, 40.0], ("RAAT", "pgd10"): [50.0, 50.0]})
+    rows = {(r["method"], r["metric"]): r for r in compare(frame, item).to_dict("records")}
+    assert math.isnan(rows["↑ (%)", "pgd10"]["mean"]), "TRADES may be the best of the others"
+    assert rows["↑ (%)", "pgd10"]["published_mean"] == pytest.approx(100 * (50 - 60) / 60)
+
+
+def test_what_is_published_is_compared_and_not_derived(tmp_path: Path) -> None:
+    published = CSV.replace("PGD-AT,S,pgd10,40", "PGD-AT,S,aa,40")
+    published += "Digits,ResNet-mini,linf,8/255,PGD-AT,S,mean,61,\n"
+    (tmp_path / "numbers.csv").write_text(published)
+    config = sweep(tmp_path)
+    config["items"]["t"]["metrics"] = ["clean", "aa", "mean"]
+    item = describe(Plan(read_config(config, "test")), "c")
+    compared = compare(derive(measured(item, {}), item["derived"]), item)
+    of_row = compared[compared["method"] == "PGD-AT"]
+    means = dict(zip(of_row["metric"], of_row["published_mean"], strict=True))
+    assert means == {"clean": 80.0, "aa": 40.0, "mean": 61.0}
 
 
 def test_what_follows_from_published_means_is_compared_too(tmp_path: Path) -> None:

@@ -8,18 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
+from conftest import GRID
 from raat_core.errors import UserError
-from raat_sweep.config import Config, Table, read_config, read_config_file
+from raat_sweep.config import Config, read_config, read_config_file
+from raat_sweep.item_models import Table
 from raat_sweep.plan import Plan
 from raat_sweep.reference import reference_files
 
 ROOT = Path(__file__).resolve().parents[2]
-GRID: dict[str, Any] = {
-    "datasets": ["digits"],
-    "architectures": ["resnet-mini"],
-    "methods": ["PGD-AT"],
-    "seeds": [0],
-}
 TABLE: dict[str, Any] = {"kind": "table", "title": "T", "metrics": ["clean"], "grids": [GRID]}
 
 PGD: dict[str, Any] = {"kind": "pgd", "title": "P", "steps": 2}

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from conftest import GRID
 from raat_core.cell_folder import CellFolder
 from raat_sweep.config import read_config
 from raat_sweep.failures import TAIL_BYTES, Failures, reason_in
@@ -67,7 +68,14 @@ def test_logs_of_any_size_and_content_are_read(tmp_path: Path) -> None:
 
 
 def write_log(results: Path, name: str, text: str, at: float) -> Path:
-    path = results / "logs" / name
+    return write(results / "logs" / name, text, at)
+
+
+def write_manifest(results: Path, cell: str, at: float) -> Path:
+    return write(results / "cells" / cell / "manifest.json", "{}", at)
+
+
+def write(path: Path, text: str, at: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     os.utime(path, (at, at))
@@ -93,10 +101,7 @@ def test_a_cell_that_is_not_trained_is_as_its_newest_log_says(tmp_path: Path) ->
 
 
 def test_a_trained_cell_failed_if_one_of_its_attack_jobs_did(tmp_path: Path) -> None:
-    manifest = tmp_path / "cells/cell_s0/manifest.json"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text("{}")
-    os.utime(manifest, (200, 200))
+    write_manifest(tmp_path, "cell_s0", at=200)
     write_log(tmp_path, "train/cell_s0.log", "error: before it was trained\n", at=100)
     assert reason_of(tmp_path, "cell_s0") is None
     write_log(tmp_path, "attack/cell_s0_best_12ab.log", "error: no space\n", at=300)
@@ -105,10 +110,7 @@ def test_a_trained_cell_failed_if_one_of_its_attack_jobs_did(tmp_path: Path) -> 
 
 
 def test_a_shard_that_failed_counts_until_there_are_other_shards(tmp_path: Path) -> None:
-    manifest = tmp_path / "cells/cell_s0/manifest.json"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text("{}")
-    os.utime(manifest, (200, 200))
+    write_manifest(tmp_path, "cell_s0", at=200)
     write_log(tmp_path, "attack/cell_s0_best_12ab_2of3.log", "error: no space\n", at=300)
     write_log(tmp_path, "attack/cell_s0_best_12ab_3of3.log", "3 of 3 batches\n", at=310)
     write_log(tmp_path, "attack/cell_s0_best_34cd_1of2.log", "1 of 3 batches\n", at=320)
@@ -120,8 +122,7 @@ def test_a_shard_that_failed_counts_until_there_are_other_shards(tmp_path: Path)
 def test_gaps_have_the_reason_and_the_log(tmp_path: Path) -> None:
     log = write_log(tmp_path, "train/a_s0.log", OUT_OF_MEMORY, at=100)
     attacked = write_log(tmp_path, "attack/b_s0_best_12ab.log", TRACEBACK, at=4e9)
-    (tmp_path / "cells/b_s0").mkdir(parents=True)
-    (tmp_path / "cells/b_s0/manifest.json").write_text("{}")
+    write_manifest(tmp_path, "b_s0", at=200)
     rows = [{"cell": cell, "record": "best_0"} for cell in ("a_s0", "b_s0", "c_s0")]
     measured = measure(rows, tmp_path / "cells")
     assert measured["gap"].tolist() == [
@@ -147,14 +148,7 @@ CONFIG: dict[str, Any] = {
                     "x": "epoch",
                     "x_label": "epoch",
                     "metrics": ["robust"],
-                    "grids": [
-                        {
-                            "datasets": ["digits"],
-                            "architectures": ["resnet-mini"],
-                            "methods": ["PGD-AT"],
-                            "seeds": [0, 1, 2],
-                        }
-                    ],
+                    "grids": [{**GRID, "seeds": [0, 1, 2]}],
                 }
             },
         }

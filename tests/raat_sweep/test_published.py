@@ -10,7 +10,7 @@ import pytest
 from raat_core.errors import UserError
 from raat_sweep.measurements import combine
 from raat_sweep.published import COLUMNS, read_published
-from raat_sweep.tables import improvement
+from raat_sweep.summaries import improvement
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "config/published"
 FILES = sorted(PUBLISHED.glob("*.csv"))

@@ -11,16 +11,10 @@ import pandas as pd
 import pytest
 
 from raat_core.errors import UserError
+from raat_sweep.layout import lay_out
 from raat_sweep.measurements import derive
-from raat_sweep.tables import (
-    improvement,
-    lay_out,
-    summarise,
-    summarise_cited,
-    to_latex,
-    to_markdown,
-    write_table,
-)
+from raat_sweep.summaries import improvement, summarise, summarise_cited
+from raat_sweep.tables import to_latex, to_markdown, write_table
 
 TITLES = {"clean": "Clean", "aa": "AA"}
 
@@ -310,7 +304,7 @@ def test_latex_rows_all_span_the_columns() -> None:
     assert r"\cmidrule(lr){3-4}\cmidrule(lr){5-6}" in latex(rows)
 
 
-CITED = {
+CITED: dict[str, Any] = {
     "path": "numbers.csv",
     "rows": [
         {
@@ -346,6 +340,14 @@ def test_published_numbers_stand_first_marked_and_compete_for_bold() -> None:
     assert "† as published (numbers.csv), not measured here." in text.splitlines()[0]
     assert text.index("MMA") < text.index("| RAAT")
     assert r"MMA$^\dagger$ (X'20)" in to_latex(layout, "tab:x")
+
+
+def test_a_derived_number_is_computed_even_where_it_is_published() -> None:
+    first = CITED["rows"][0]
+    published = {**first, "metric": "mean", "mean": 57.0}
+    cited = {"path": "numbers.csv", "rows": [*CITED["rows"], published]}
+    [mma, _] = summarise_cited(cited, ["mean"], DERIVED).to_dict("records")
+    assert mma["mean_mean"] == 57.5
 
 
 def test_halves_are_rounded_up() -> None:

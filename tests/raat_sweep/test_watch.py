@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from conftest import GRID
 from raat_core.cell_folder import CellFolder
 from raat_core.storage import write_arrays
 from raat_sweep.config import read_config
@@ -38,19 +39,7 @@ CONFIG: dict[str, Any] = {
         "pgd10": {"kind": "pgd", "title": "PGD-10", "steps": 10, "job": "second"},
     },
     "items": {
-        "tiny": {
-            "kind": "table",
-            "title": "T",
-            "metrics": ["clean", "pgd10"],
-            "grids": [
-                {
-                    "datasets": ["digits"],
-                    "architectures": ["resnet-mini"],
-                    "methods": ["PGD-AT"],
-                    "seeds": [0],
-                }
-            ],
-        }
+        "tiny": {"kind": "table", "title": "T", "metrics": ["clean", "pgd10"], "grids": [GRID]}
     },
 }
 

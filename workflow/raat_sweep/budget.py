@@ -17,6 +17,7 @@ from raat_core.spec import AutoAttackEvaluation, Cell, EvaluationList, evaluatio
 from raat_core.timing import Kind, kind_of, kind_of_training
 from raat_core.validation import format_fraction, suggest
 from raat_sweep.config import read_config_file
+from raat_sweep.folders import names_in
 from raat_sweep.plan import Plan
 from raat_sweep.resources import resources_of_both
 from raat_sweep.throughput import (
@@ -173,7 +174,7 @@ class _Estimator:
     def work(self, name: str, jobs: Sequence[str]) -> Work:
         """What is left of a cell and of some of its attack jobs."""
         cell, folder = self.plan.cells[name], CellFolder(self.cells / name)
-        files = _names_in(folder.path)
+        files = names_in(folder.path)
         is_trained = folder.manifest.name in files
         training = Cost()
         if not is_trained:
@@ -193,7 +194,7 @@ class _Estimator:
         self, cell: Cell, folder: CellFolder, wanted: EvaluationList, is_trained: bool
     ) -> Cost:
         """Of those in the list that have no record."""
-        recorded = _names_in(folder.path / "records") if is_trained else set()
+        recorded = names_in(folder.path / "records") if is_trained else []
         accuracies = self._accuracies(cell, folder, is_trained)
         cost = Cost()
         for evaluation in wanted.attacks:
@@ -217,13 +218,6 @@ class _Estimator:
         if key not in self.paces:
             self.paces[key] = self.throughput.pace(self.hardware, *key)
         return Cost(flop, flop / self.paces[key].flop_per_second)
-
-
-def _names_in(folder: Path) -> set[str]:
-    try:
-        return {path.name for path in folder.iterdir()}
-    except OSError:
-        return set()
 
 
 def _likeness(cell: Cell) -> object:

@@ -111,8 +111,9 @@ def _outcome(
     test: str,
     level: float,
 ) -> Outcome:
-    lost = [row for side in (left, right) for row in _unmeasured(side)]
-    left, right = _best(left), _best(right)
+    left, lost_left = _best_row(left)
+    right, lost_right = _best_row(right)
+    lost = [*lost_left, *lost_right]
     asked = left.merge(right, on="seed", suffixes=("_left", "_right"))
     pairs = asked[asked["accuracy_left"].notna() & asked["accuracy_right"].notna()]
     margin = float(claim["margin"])
@@ -143,17 +144,14 @@ def _outcome(
     )
 
 
-def _unmeasured(side: pd.DataFrame) -> list[str]:
-    """Rows of a side that have no number at all: without them its best is not known."""
-    means = side.groupby("method", sort=False)["accuracy"].mean()
-    return [str(method) for method in means[means.isna()].index]
+def _best_row(side: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Cells of the row with the highest mean, or of the first; and names of rows without a number.
 
-
-def _best(side: pd.DataFrame) -> pd.DataFrame:
-    """Cells of the row with the highest mean; of the first if none has a value."""
+    While there are such rows, which one is best is not known.
+    """
     means = side.groupby("method", sort=False)["accuracy"].mean()
-    label = means.idxmax() if means.notna().any() else means.index[0]
-    return side[side["method"] == label]
+    best = means.idxmax() if means.notna().any() else means.index[0]
+    return side[side["method"] == best], [str(method) for method in means[means.isna()].index]
 
 
 def _deciding(over_seeds: PairedTest, over_images: PairedTest, test: str) -> tuple[str, PairedTest]:

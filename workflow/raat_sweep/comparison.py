@@ -23,8 +23,9 @@ from raat_sweep.formats import (
     to_csv,
     with_spread,
 )
-from raat_sweep.measurements import combine
-from raat_sweep.tables import Note, improvement, notes_on_gaps, summarise
+from raat_sweep.layout import Note, notes_on_gaps
+from raat_sweep.measurements import derived_means
+from raat_sweep.summaries import improvement, summarise
 
 NUMBERS = [
     "published_mean", "published_std", "mean", "std", "n_seeds", "difference", "within_spread",
@@ -100,7 +101,10 @@ def _compare_table(
 def _with_derived(
     published: Sequence[dict[str, Any]], derived: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Published numbers, and behind those of each row of a table what follows from their means."""
+    """Published numbers, and behind those of each row of a table what follows from their means.
+
+    What is published itself is not derived.
+    """
     by_row: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for number in published:
         key = (*_place(number), number["method"], number["variant"])
@@ -110,14 +114,9 @@ def _with_derived(
         means = {number["metric"]: number["mean"] for number in numbers}
         rows += numbers
         rows += [
-            {
-                **numbers[0],
-                "metric": metric,
-                "mean": combine(entry["kind"], [means[part] for part in entry["of"]]),
-                "std": math.nan,
-            }
-            for metric, entry in derived.items()
-            if set(entry["of"]) <= set(means) and metric not in means
+            {**numbers[0], "metric": metric, "mean": mean, "std": math.nan}
+            for metric, mean in derived_means(means, derived).items()
+            if metric not in means
         ]
     return rows
 
@@ -153,27 +152,25 @@ def _gains(
     for row in published:
         place = dict(zip((*PLACE, "method"), (*_place(row), row["method"]), strict=True))
         wide.setdefault(tuple(place.values()), {**place})[f"{row['metric']}_mean"] = row["mean"]
-    theirs = improvement(pd.DataFrame(wide.values()), metrics, ours)
-    measured = {_place(row): row for row in records(improvement(summary, metrics, ours))}
-    return [
-        {
-            **dict(zip(PLACE, _place(row), strict=True)),
-            "method": GAIN,
-            "variant": "",
-            "metric": metric,
-            "published_mean": row[metric],
-            "mean": mean,
-            "difference": mean - row[metric],
-        }
-        for row in records(theirs)
-        for metric in metrics
-        for mean in [_whole_gain(measured[_place(row)][metric], summary, _place(row), metric)]
-    ]
-
-
-def _whole_gain(gain: float, summary: pd.DataFrame, place: tuple[str, ...], metric: str) -> float:
-    here = summary[(summary[PLACE].astype(str) == list(place)).all(axis="columns")]
-    return math.nan if here[f"{metric}_mean"].isna().any() else gain
+    published_gains = improvement(pd.DataFrame(wide.values()), metrics, ours)
+    own_gains = improvement(summary, metrics, ours, require_all=True)
+    measured = {_place(row): row for row in records(own_gains)}
+    rows = []
+    for theirs in records(published_gains):
+        own = measured[_place(theirs)]
+        rows += [
+            {
+                **dict(zip(PLACE, _place(theirs), strict=True)),
+                "method": GAIN,
+                "variant": "",
+                "metric": metric,
+                "published_mean": theirs[metric],
+                "mean": own[metric],
+                "difference": own[metric] - theirs[metric],
+            }
+            for metric in metrics
+        ]
+    return rows
 
 
 def judge_claims(measurements: pd.DataFrame, item: Mapping[str, Any], cells: Path) -> pd.DataFrame:

@@ -1,382 +1,36 @@
-"""What a config may say. The models below are the reference; schema and defaults come from them."""
+"""A whole config: what it starts from, what it may say, and reading it.
+
+`Config` and the models of its entries and items are the reference: schema and defaults come from
+them.
+"""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.errors import UserError
 from raat_core.methods.base import MethodSettings, load_plugin
 from raat_core.precision import FP32, Precision
-from raat_core.spec import (
-    FOLDER_NAME,
-    ArchitectureName,
-    AutoAttackEvaluation,
-    Checkpoint,
-    CleanEvaluation,
-    Evaluation,
-    MethodField,
-    Norm,
-    PgdEvaluation,
-    Recipe,
-    Selection,
-    ThreatModel,
-    check_folder_name,
+from raat_core.spec import ArchitectureName, MethodField, Recipe, Selection, check_folder_name
+from raat_core.validation import Frozen, explain, parse, suggest
+from raat_sweep.entries import (
+    BUILT_IN_DATA_SETS,
+    AttackEntry,
+    DerivedEntry,
+    ImageFolderEntry,
+    ThreatModelEntry,
 )
-from raat_core.validation import Frozen, PixelFraction, explain, parse, suggest
+from raat_sweep.item_models import Claim, Comparison, Figure, Grid, Item, Table
 
-WITH_TRAINING = "training"
-"""The job whose attacks run in the process that trains the cell."""
-BUILT_IN_DATA_SETS = tuple(name for name in DATA_SETS if "@" not in name)
 ITEM_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
-DataSetName: TypeAlias = Annotated[
-    str,
-    WithJsonSchema(
-        {"type": "string", "anyOf": [{"enum": list(BUILT_IN_DATA_SETS)}, {"pattern": FOLDER_NAME}]}
-    ),
-]
-"""Of the catalogue, or of the config's own `datasets`, which `Config` looks it up in."""
-
-
-GridArchitecture: TypeAlias = Annotated[
-    str, WithJsonSchema({"anyOf": [{"enum": list(ARCHITECTURES)}, {"type": "string"}]})
-]
-"""Of the catalogue, or of the config's own `architectures`, which `Config` looks it up in."""
-
-
-class BallOverride(Frozen):
-    """Another ball for one data set."""
-
-    epsilon: PixelFraction = Field(description="Radius of the ball.")
-    step_size: PixelFraction = Field(description="Step size of training and of PGD attacks.")
-
-
-class ThreatModelEntry(Frozen):
-    """A threat model by name, with other balls for data sets that need them."""
-
-    norm: Norm = Field(description="Norm of the ball.")
-    epsilon: PixelFraction = Field(description="Radius of the ball.")
-    step_size: PixelFraction = Field(description="Step size of training and of PGD attacks.")
-    steps: int = Field(10, ge=1, description="Steps of the training attack.")
-    datasets: dict[DataSetName, BallOverride] = Field(
-        default_factory=dict, description="Data sets with a ball of their own."
-    )
-
-    @model_validator(mode="after")
-    def _check_balls(self) -> ThreatModelEntry:
-        for dataset in ("", *self.datasets):
-            self.resolve(dataset)
-        return self
-
-    def resolve(self, dataset: str) -> ThreatModel:
-        """The threat model for a data set."""
-        ball = self.datasets.get(dataset, self)
-        return ThreatModel(
-            norm=self.norm, epsilon=ball.epsilon, step_size=ball.step_size, steps=self.steps
-        )
-
-
-ShardCount: TypeAlias = Annotated[int, Field(ge=1)]
-_SHARDS = (
-    "must be a whole number of at least 1, or such numbers by architecture, as in {wrn-28-10: 8}"
-)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-class _AttackEntry(Frozen):
-    title: str = Field(description="Column title.")
-    job: str = Field(
-        "gradient",
-        description="Attacks of one job run in one process, one a cell; `training`: in the process "
-        "that trains the cell.",
-    )
-    samples: int | None = Field(
-        None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
-    )
-    batch_size: int = Field(256, ge=1, description="Images at a time; random draws depend on it.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
-    shards: ShardCount | dict[ArchitectureName, ShardCount] = Field(
-        1,
-        description="Jobs that share the batches of a cell; or by architecture, 1 for others. No "
-        "number depends on it.",
-    )
-
-    @field_validator("shards", mode="before")
-    @classmethod
-    def _check_shards(cls, shards: object) -> object:
-        """As the types do, in one line."""
-        counts = list(shards.values()) if isinstance(shards, Mapping) else [shards]
-        if not all(map(_is_count, counts)):
-            raise ValueError(_SHARDS)
-        for architecture in shards if isinstance(shards, Mapping) else ():
-            if architecture not in ARCHITECTURES:
-                raise ValueError(
-                    f"unknown architecture '{architecture}'{suggest(architecture, ARCHITECTURES)}"
-                )
-        return shards
-
-    @model_validator(mode="after")
-    def _check_job(self) -> _AttackEntry:
-        if self.job == WITH_TRAINING and self.most_shards > 1:
-            raise ValueError(
-                f"shards = {self.shards}: attacks of the job `{WITH_TRAINING}` run in the process "
-                f"that trains the cell; give this one another job"
-            )
-        return self
-
-    @property
-    def most_shards(self) -> int:
-        """For any architecture."""
-        return max(self.shards_of(architecture) for architecture in ARCHITECTURES)
-
-    def shards_of(self, architecture: str) -> int:
-        """For cells of an architecture."""
-        if isinstance(self.shards, int):
-            return self.shards
-        return self.shards.get(architecture, 1)
-
-    def _shared(self) -> dict[str, Any]:
-        return {"samples": self.samples, "batch_size": self.batch_size, "seed": self.seed}
-
-
-class CleanEntry(_AttackEntry):
-    """Accuracy on clean images."""
-
-    kind: Literal["clean"] = "clean"
-
-    def resolve(self, threat: ThreatModel) -> Evaluation:
-        """The evaluation; the ball does not matter."""
-        return CleanEvaluation(**self._shared())
-
-
-class PgdEntry(_AttackEntry):
-    """PGD in the cell's ball."""
-
-    kind: Literal["pgd"] = "pgd"
-    objective: Literal["cross-entropy", "kl", "margin"] = Field(
-        "cross-entropy", description="What is maximised; margin is the C&W attack."
-    )
-    steps: int = Field(ge=1, description="Number of steps.")
-    step_size: PixelFraction | None = Field(None, description="null: the threat model's.")
-    restarts: int = Field(1, ge=1, description="Random starts; one success counts.")
-
-    def resolve(self, threat: ThreatModel) -> Evaluation:
-        """The evaluation in a threat model's ball."""
-        return PgdEvaluation(
-            norm=threat.norm,
-            epsilon=threat.epsilon,
-            step_size=threat.step_size if self.step_size is None else self.step_size,
-            steps=self.steps,
-            objective=self.objective,
-            restarts=self.restarts,
-            **self._shared(),
-        )
-
-
-class AutoAttackEntry(_AttackEntry):
-    """AutoAttack in the cell's ball."""
-
-    kind: Literal["autoattack"] = "autoattack"
-    version: Literal["standard"] = Field("standard", description="AutoAttack's version.")
-    job: str = Field("autoattack", description="As for other attacks.")
-
-    def resolve(self, threat: ThreatModel) -> Evaluation:
-        """The evaluation in a threat model's ball."""
-        return AutoAttackEvaluation(
-            norm=threat.norm, epsilon=threat.epsilon, version=self.version, **self._shared()
-        )
-
-
-AttackEntry: TypeAlias = Annotated[
-    CleanEntry | PgdEntry | AutoAttackEntry, Field(discriminator="kind")
-]
-
-
-class DerivedEntry(Frozen):
-    """A number computed from the accuracies of one cell under several attacks."""
-
-    kind: Literal["mean", "harmonic-mean"] = Field(
-        description="Of the accuracies; the harmonic mean of two is the NRR of the paper's Table 3."
-    )
-    of: tuple[str, ...] = Field(description="Names from `attacks`, at least two.")
-    title: str = Field(description="Column title.")
-
-    @field_validator("of")
-    @classmethod
-    def _check_parts(cls, of: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(of)) < max(len(of), 2):
-            raise ValueError("must name at least two different attacks")
-        return of
-
-
-class ImageFolderEntry(Frozen):
-    """A folder of images of your own: train/<class>/..., test/<class>/..."""
-
-    path: str = Field(min_length=1, description="The folder; relative paths start where you run.")
-    image_size: int = Field(
-        ge=4,
-        le=1024,
-        description="Height and width. Images of another size are scaled until their shorter side "
-        "is this, and cropped to their centre.",
-    )
-
-
-class Grid(Frozen):
-    """Cells: data sets x architectures x methods x varied settings x seeds."""
-
-    datasets: tuple[DataSetName, ...] = Field(min_length=1, description="Data sets.")
-    architectures: tuple[GridArchitecture, ...] = Field(
-        min_length=1, description="Architectures, or names from `architectures`."
-    )
-    methods: tuple[str, ...] = Field(min_length=1, description="Labels from `methods`.")
-    seeds: tuple[int, ...] = Field(min_length=1, description="One training each; ≥ 2 give a std.")
-    threat_model: str = Field("linf", description="Name from `threat_models`.")
-    recipe: str = Field("default", description="Name from `recipes`.")
-    vary: dict[str, tuple[Any, ...]] = Field(
-        default_factory=dict, description="Method settings to vary, each with its values."
-    )
-
-    @model_validator(mode="after")
-    def _check_repeats(self) -> Grid:
-        for key in ("datasets", "architectures", "methods", "seeds"):
-            values = getattr(self, key)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key} = {list(values)}: the same value stands there twice")
-        for seed in self.seeds:
-            if not 0 <= seed < 2**31:
-                raise ValueError(f"seeds = {list(self.seeds)}: must be from 0 to 2^31 - 1")
-        for setting, values in self.vary.items():
-            if not values:
-                raise ValueError(f"vary.{setting} = []: must have at least one value")
-        return self
-
-
-class Table(Frozen):
-    """A table laid out as Table 1 of the paper."""
-
-    kind: Literal["table"] = "table"
-    title: str = Field(description="Caption.")
-    source: str = Field("", description="Where it comes from, for the report's caption.")
-    grids: tuple[Grid, ...] = Field(min_length=1, description="What the rows are made of.")
-    metrics: tuple[str, ...] = Field(
-        min_length=1, description="Columns: names from `attacks` or `derived`."
-    )
-    cited: str | None = Field(
-        None,
-        description="A CSV of published numbers (as config/published/*.csv); its rows for the data "
-        "sets, architectures and balls of this table stand beside the measured ones, marked.",
-    )
-    ours: tuple[str, ...] = Field(
-        (), description="Methods whose best is compared with the best of the others in a last row."
-    )
-    checkpoint: Checkpoint = Field("best", description="Which weights are reported.")
-
-
-class Panel(Frozen):
-    """A column of a figure: one row of axes per metric, lines over x."""
-
-    title: str = Field(description="What stands above it.")
-    x: str = Field(description="`epoch`, `method`, or the setting in `vary` that is on the x axis.")
-    x_label: str = Field(description="Label of the x axis, with its unit.")
-    metrics: tuple[str, ...] = Field(
-        min_length=1,
-        description="Names from `attacks` or `derived`; with x: epoch, `clean` and `robust` (the "
-        "PGD accuracy on the split that chooses the best checkpoint).",
-    )
-    grids: tuple[Grid, ...] = Field(min_length=1, description="What the lines are made of.")
-    labels: dict[str, str] = Field(
-        default_factory=dict, description="Other names for methods in this panel's legend."
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Panel:
-        varied = {setting for grid in self.grids for setting in grid.vary}
-        allowed = ["epoch", "method", *sorted(varied)]
-        if self.x not in allowed:
-            raise ValueError(f"x = '{self.x}'{suggest(self.x, allowed)}")
-        if self.x == "epoch" and set(self.metrics) - {"clean", "robust"}:
-            raise ValueError(
-                f"metrics = {list(self.metrics)}: with x: epoch, allowed: clean, robust"
-            )
-        return self
-
-
-class Figure(Frozen):
-    """A figure: panels side by side, a row of axes per metric."""
-
-    kind: Literal["figure"] = "figure"
-    title: str = Field(description="Caption.")
-    source: str = Field("", description="Where it comes from, for the report's caption.")
-    panels: dict[str, Panel] = Field(min_length=1, description="Panels by letter.")
-    checkpoint: Checkpoint = Field("best", description="Which weights are reported.")
-
-
-class Claim(Frozen):
-    """A statement about two groups of cells, tested wherever an item has both."""
-
-    claim: str = Field(description="In words.")
-    source: str = Field("", description="Where it is made.")
-    item: str = Field(description="Table or figure whose cells it is about.")
-    panel: str | None = Field(None, description="The figure's panel, by letter.")
-    metric: str = Field(description="Name from `attacks` or `derived`.")
-    left: tuple[str, ...] = Field(
-        min_length=1,
-        description="Rows by method: a label, or `label (setting = value)` where the grid varies "
-        "it, also with * for any text. Of several, the one with the highest mean.",
-    )
-    right: tuple[str, ...] = Field(min_length=1, description="As `left`.")
-    relation: Literal["above", "equal"] = Field(
-        "above", description="left is above right, or differs by less than `margin`."
-    )
-    margin: float = Field(
-        0.0, ge=0, description="Percentage points that count as none, for relation: equal."
-    )
-
-    @model_validator(mode="after")
-    def _check_margin(self) -> Claim:
-        if (self.relation == "equal") != (self.margin > 0):
-            allowed = "must be above 0 for relation: equal, and not given otherwise"
-            raise ValueError(f"margin = {self.margin:g}: {allowed}")
-        return self
-
-
-class Comparison(Frozen):
-    """Measured against published numbers, and claims with their tests."""
-
-    kind: Literal["comparison"] = "comparison"
-    title: str = Field(description="Caption.")
-    source: str = Field("", description="Where it comes from, for the report's caption.")
-    published: dict[str, str] = Field(
-        default_factory=dict, description="Tables by name, each with its CSV of published numbers."
-    )
-    claims: tuple[Claim, ...] = Field((), description="What is tested.")
-    test: Literal["samples", "seeds"] = Field(
-        "samples",
-        description="What decides whether a claim holds: the paired test over test images, or the "
-        "one over seeds; where it cannot be made, the other. Both are printed.",
-    )
-    level: float = Field(0.05, gt=0, lt=1, description="Of significance.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Comparison:
-        if not self.published and not self.claims:
-            raise ValueError("published, claims: one of them must have an entry")
-        return self
-
-
-Item: TypeAlias = Annotated[Table | Figure | Comparison, Field(discriminator="kind")]
-
-
 DEFAULTS: dict[str, dict[str, Any]] = {
     "threat_models": {
         "linf": {"norm": "linf", "epsilon": "8/255", "step_size": "2/255"},
@@ -500,6 +154,11 @@ class Config(Frozen):
         parts = (self.derived[m].of if m in self.derived else (m,) for m in metrics)
         return tuple(dict.fromkeys(attack for some in parts for attack in some))
 
+    def _grids(self) -> Iterator[tuple[str, Grid]]:
+        """Every grid with its place."""
+        for name, item in self.items.items():
+            yield from item.grids_at(f"items.{name}")
+
     def _check_attack(self, name: str, threat: ThreatModelEntry, dataset: str) -> None:
         try:
             self.attacks[name].resolve(threat.resolve(dataset))
@@ -518,10 +177,9 @@ class Config(Frozen):
         for name, entry in self.threat_models.items():
             for dataset in entry.datasets:
                 _require_data_set(f"threat_models.{name}.datasets", dataset, known)
-        for name, item in self.items.items():
-            for where, grid in _grids(name, item):
-                for dataset in grid.datasets:
-                    _require_data_set(f"{where}.datasets", dataset, known)
+        for where, grid in self._grids():
+            for dataset in grid.datasets:
+                _require_data_set(f"{where}.datasets", dataset, known)
         return self
 
     @model_validator(mode="after")
@@ -532,10 +190,10 @@ class Config(Frozen):
                     f"items.{name}: a name must be letters, digits, - and _, a letter first, "
                     f"and not `cells`"
                 )
-            for where, labels, methods in _label_uses(name, item):
+            for where, labels, methods in item.labels_at(f"items.{name}"):
                 for label in labels:
                     _require(where, label, methods)
-            for where, grid in _grids(name, item):
+            for where, grid in item.grids_at(f"items.{name}"):
                 _require(f"{where}.threat_model", grid.threat_model, self.threat_models)
                 _require(f"{where}.recipe", grid.recipe, self.recipes)
                 for architecture in grid.architectures:
@@ -543,7 +201,7 @@ class Config(Frozen):
                 for label in grid.methods:
                     _require(f"{where}.methods", label, self.methods)
                     _check_varied(where, grid, self.methods[label])
-            for where, metrics in _metrics(name, item):
+            for where, metrics in item.metrics_at(f"items.{name}"):
                 for metric in metrics:
                     _require(where, metric, self.titles)
         return self
@@ -592,7 +250,7 @@ class Config(Frozen):
     @model_validator(mode="after")
     def _check_attacks(self) -> Config:
         for name in self.attacks:
-            for where, grid in (g for key, item in self.items.items() for g in _grids(key, item)):
+            for where, grid in self._grids():
                 for dataset in grid.datasets:
                     self._check_attack(name, self.threat_models[grid.threat_model], dataset)
                     if dataset not in self.datasets:
@@ -605,7 +263,7 @@ class Config(Frozen):
         used = {
             attack: self.attacks[attack]
             for name, item in self.items.items()
-            for _, metrics in _metrics(name, item)
+            for _, metrics in item.metrics_at(f"items.{name}")
             for attack in self.attacks_of(metrics)
         }
         first: dict[str, str] = {}
@@ -620,51 +278,6 @@ class Config(Frozen):
                         f"whose attacks must have the same shards; or give one of them another job"
                     )
         return self
-
-
-def _label_uses(
-    name: str, item: Table | Figure | Comparison
-) -> list[tuple[str, Iterable[str], dict[str, None]]]:
-    """Where an item speaks of methods by label, which, and those that it may speak of."""
-    if isinstance(item, Comparison):
-        return []
-    if isinstance(item, Table):
-        methods = dict.fromkeys(label for grid in item.grids for label in grid.methods)
-        return [(f"items.{name}.ours", item.ours, methods)]
-    return [
-        (
-            f"items.{name}.panels.{letter}.labels",
-            panel.labels,
-            dict.fromkeys(label for grid in panel.grids for label in grid.methods),
-        )
-        for letter, panel in item.panels.items()
-    ]
-
-
-def _grids(name: str, item: Table | Figure | Comparison) -> list[tuple[str, Grid]]:
-    """Every grid of an item with its place in the config."""
-    if isinstance(item, Comparison):
-        return []
-    if isinstance(item, Table):
-        return [(f"items.{name}.grids.{i}", grid) for i, grid in enumerate(item.grids)]
-    return [
-        (f"items.{name}.panels.{letter}.grids.{i}", grid)
-        for letter, panel in item.panels.items()
-        for i, grid in enumerate(panel.grids)
-    ]
-
-
-def _metrics(name: str, item: Table | Figure | Comparison) -> list[tuple[str, Sequence[str]]]:
-    """Every list of metrics of an item with its place in the config."""
-    if isinstance(item, Comparison):
-        return [(f"items.{name}.claims.{i}.metric", [c.metric]) for i, c in enumerate(item.claims)]
-    if isinstance(item, Table):
-        return [(f"items.{name}.metrics", item.metrics)]
-    return [
-        (f"items.{name}.panels.{letter}.metrics", panel.metrics)
-        for letter, panel in item.panels.items()
-        if panel.x != "epoch"
-    ]
 
 
 def _require(where: str, value: str, known: Mapping[str, object]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raat_core.cell_folder import CellFolder
+from raat_sweep.folders import changes_in
 
 TAIL_BYTES = 65_536
 """How much of the end of a log is read."""
@@ -38,9 +39,10 @@ class Failures:
         self._logs: dict[str, list[tuple[float, Path]]] = {}
         shared: dict[tuple[str, str], list[tuple[float, str, Path]]] = {}
         for rule in ("train", "attack"):
-            for name, written in _logs_in(results / "logs" / rule):
+            folder = results / "logs" / rule
+            for name, written in changes_in(folder).items():
                 if match := _LOG_NAME.fullmatch(name):
-                    path, cell = results / "logs" / rule / name, match["cell"]
+                    path, cell = folder / name, match["cell"]
                     if match["shards"]:
                         shard = written, match["shards"], path
                         shared.setdefault((cell, match["list"]), []).append(shard)
@@ -69,16 +71,6 @@ class Failures:
             if reason := reason_in(path):
                 return Failure(reason, path, written)
         return None
-
-
-def _logs_in(folder: Path) -> Iterator[tuple[str, float]]:
-    """Names and times of a folder's files; none if it is not there."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                yield entry.name, entry.stat().st_mtime
-    except OSError:
-        return
 
 
 def reason_in(log: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -36,6 +37,12 @@ def with_spread(mean: float, std: float) -> str:
 def markdown_text(text: str) -> str:
     """Plain text in GitHub's Markdown, on one line."""
     return re.sub(r"([\\`*_|<\[\]])", r"\\\1", re.sub(r"\s*\n\s*", " ", text))
+
+
+def listed(words: Iterable[object]) -> str:
+    """`one, two and three`; of at least one."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

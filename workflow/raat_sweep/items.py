@@ -12,8 +12,8 @@ from typing import Any
 from raat_core.cell_folder import CellFolder
 from raat_core.storage import read_json, write_text
 from raat_core.validation import format_fraction
-from raat_sweep.config import Comparison, Table
 from raat_sweep.failures import Failures
+from raat_sweep.item_models import Comparison, Table
 from raat_sweep.plan import Plan
 from raat_sweep.protocol import protocol_of
 
@@ -109,28 +109,29 @@ def build(item: Description) -> None:
     Raises:
         UserError: a file cannot be written.
     """
-    # pandas and matplotlib take a second to import, which building the graph does not need.
     results = Path(item["results"])
     if item["kind"] == "cells":
         write_cells(results, item["summaries"])
-    elif item["kind"] == "table":
-        from raat_sweep.measurements import derive, measure
+        return
+    # pandas and matplotlib take a second to import, which building the graph does not need.
+    from raat_sweep.measurements import derive, measure, measure_figure
+
+    cells = results / "cells"
+    if item["kind"] == "figure":
+        from raat_sweep.figures import write_figure
+
+        points = measure_figure(item["rows"], item["panels"], item["derived"], cells)
+        write_figure(points, item, results)
+        return
+    measurements = derive(measure(item["rows"], cells), item["derived"])
+    if item["kind"] == "table":
         from raat_sweep.tables import write_table
 
-        measured = measure(item["rows"], results / "cells")
-        write_table(derive(measured, item["derived"]), item, results)
-    elif item["kind"] == "comparison":
-        from raat_sweep.comparison import write_comparison
-        from raat_sweep.measurements import derive, measure
-
-        measured = measure(item["rows"], results / "cells")
-        write_comparison(derive(measured, item["derived"]), item, results)
+        write_table(measurements, item, results)
     else:
-        from raat_sweep.figures import write_figure
-        from raat_sweep.measurements import measure_figure
+        from raat_sweep.comparison import write_comparison
 
-        points = measure_figure(item["rows"], item["panels"], item["derived"], results / "cells")
-        write_figure(points, item, results)
+        write_comparison(measurements, item, results)
 
 
 def build_with_gaps(plan: Plan, names: Sequence[str]) -> None:

@@ -121,6 +121,22 @@ def combine(kind: str, accuracies: Sequence[float]) -> float:
     return statistics.harmonic_mean(accuracies)
 
 
+def derived_means(
+    means: Mapping[str, float], derived: Mapping[str, Mapping[str, Any]]
+) -> dict[str, float]:
+    """By metric, what is derived from the means of one row, where it has all that it is made of.
+
+    Args:
+        means: by metric, in percent.
+        derived: as for `derive`.
+    """
+    return {
+        metric: combine(entry["kind"], [means[part] for part in entry["of"]])
+        for metric, entry in derived.items()
+        if set(entry["of"]) <= set(means)
+    }
+
+
 def measure_figure(
     rows: Sequence[dict[str, Any]],
     panels: Mapping[str, Mapping[str, Any]],

@@ -24,17 +24,9 @@ from raat_core.spec import (
     evaluation_name,
 )
 from raat_core.validation import format_fraction, parse, suggest
-from raat_sweep.config import (
-    WITH_TRAINING,
-    Claim,
-    Comparison,
-    Config,
-    Grid,
-    Item,
-    Panel,
-    Table,
-    find_file,
-)
+from raat_sweep.config import Config, find_file
+from raat_sweep.entries import WITH_TRAINING
+from raat_sweep.item_models import Claim, Comparison, Grid, Item, Panel, Table
 from raat_sweep.published import Published, read_published
 from raat_sweep.shards import attacked_name, joined_name, shards_made_in
 
@@ -107,6 +99,7 @@ class Plan:
         self._folders: dict[str, ImageFolder] = {}
         self.cells: dict[str, Cell] = {}
         self._published: dict[str, Published] = {}
+        self._claims: dict[str, list[Claim]] = {}
         self._parts: dict[str, list[Part]] = {}
         # Comparisons last: they are made of the others' cells.
         for name, item in sorted(config.items.items(), key=lambda i: isinstance(i[1], Comparison)):
@@ -252,43 +245,38 @@ class Plan:
             return self._read(item.cited, f"items.{name}.cited").about(_places(part))
         if not isinstance(item, Comparison):
             return []
+        parts = {part.name: part for part in self._parts[name]}
         return [
-            {"part": part.name, **published}
-            for part in self._parts[name]
-            if part.name in item.published
-            for row in _places(part)
-            for published in self._numbers_of(name, part.name).of(row)
-            if published["metric"] in part.shown.metrics
+            {"part": table, **published}
+            for table, path in item.published.items()
+            for row in _places(parts[table])
+            for published in self._published[path].of(row)
+            if published["metric"] in parts[table].shown.metrics
         ]
 
     def unmatched(self, name: str) -> dict[str, int]:
         """How many numbers of each published table are of cells that the sweep does not have."""
         item = self.config.items[name]
-        published = item.published if isinstance(item, Comparison) else ()
+        paths = item.published if isinstance(item, Comparison) else {}
         counts = {}
-        for table in published:
-            numbers = self._numbers_of(name, table)
+        for table, path in paths.items():
+            numbers = self._published[path]
             (part,) = self._parts[table]
             counts[table] = len(numbers.rows) - numbers.matching(_places(part))
         return counts
-
-    def _numbers_of(self, name: str, table: str) -> Published:
-        """What a comparison sets against a table."""
-        item = self.config.items[name]
-        assert isinstance(item, Comparison)
-        where = f"items.{name}.published.{table}"
-        numbers = self._read(item.published[table], where)
-        for row in numbers.rows:
-            if row["metric"] not in self.config.titles:
-                known = suggest(row["metric"], self.config.titles)
-                path = item.published[table]
-                raise UserError(f"{where} = '{path}': metric '{row['metric']}'{known}")
-        return numbers
 
     def _read(self, path: str, where: str) -> Published:
         if path not in self._published:
             self._published[path] = read_published(find_file(path), where)
         return self._published[path]
+
+    def _numbers_of(self, path: str, where: str) -> Published:
+        """Published numbers, their metrics all known to the config."""
+        numbers, titles = self._read(path, where), self.config.titles
+        for metric in dict.fromkeys(row["metric"] for row in numbers.rows):
+            if metric not in titles:
+                raise UserError(f"{where} = '{path}': metric '{metric}'{suggest(metric, titles)}")
+        return numbers
 
     def _parts_of(self, name: str, item: Item) -> Iterator[Part]:
         if isinstance(item, Comparison):
@@ -307,28 +295,31 @@ class Plan:
 
     def _compared(self, name: str, item: Comparison) -> Iterator[Part]:
         """A part for every published table and for every claim, with the cells that it needs."""
-        for table in item.published:
+        for table, path in item.published.items():
             (part,) = self._parts[table]
-            numbers = self._numbers_of(name, table)
+            numbers = self._numbers_of(path, f"items.{name}.published.{table}")
             points = [point for point in part.points if numbers.matching([point.row])]
-            metrics = [row["metric"] for row in numbers.rows]
+            metrics = {row["metric"] for row in numbers.rows}
             wanted = [metric for metric in part.shown.metrics if metric in metrics]
             attacks = self.config.attacks_of(wanted)
             yield replace(part, name=table, points=points if attacks else [], attacks=attacks)
-        for index, claim in enumerate(self.claims_of(name)):
+        self._claims[name] = self._resolve_claims(name, item.claims)
+        for index, claim in enumerate(self._claims[name]):
             part = self._part_of(claim)
             points = [p for p in part.points if p.row["method"] in (*claim.left, *claim.right)]
             attacks = self.config.attacks_of([claim.metric])
             yield replace(part, name=str(index), points=points, attacks=attacks)
 
     def claims_of(self, name: str) -> list[Claim]:
-        """A comparison's claims, with the rows that its patterns stand for.
+        """A comparison's claims, with the rows that its patterns stand for."""
+        return self._claims[name]
+
+    def _resolve_claims(self, name: str, claims: Sequence[Claim]) -> list[Claim]:
+        """See `claims_of`.
 
         Raises:
-            UserError: there is no such row.
+            UserError: there is no such row, or one is on both sides.
         """
-        item = self.config.items[name]
-        claims = item.claims if isinstance(item, Comparison) else ()
         resolved = [
             claim.model_copy(
                 update={

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from raat_core.show import Progress, last_session, read_progress
 from raat_core.spec import Cell
 from raat_core.storage import read_json
 from raat_sweep.failures import Failure, Failures
+from raat_sweep.folders import changes_in, names_in
 from raat_sweep.plan import Plan
 from raat_sweep.shards import shard_name
 from raat_sweep.submitted import STATES, Job, State, read_jobs
@@ -204,9 +204,9 @@ class _Work:
 def _work(cell: Cell, cells: Path, lists: Sequence[_AttackList]) -> _Work:
     """Read a cell's folder."""
     folder = CellFolder(cells / cell.name)
-    files = _files_in(folder.path)
+    files = changes_in(folder.path)
     left = [name for each in lists if each.summary not in files for name in each.shard_names]
-    ended = _files_in(folder.path / "shards") if left and "shards" in files else {}
+    ended = names_in(folder.path / "shards") if left and "shards" in files else []
     if left and "records" in files:
         files.update({"records/parts": _changed_at(folder.parts)})
     return _Work(
@@ -230,20 +230,6 @@ def _changed_at(folder: Path) -> float:
         return folder.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _files_in(folder: Path) -> dict[str, float]:
-    found = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    found[entry.name] = entry.stat().st_mtime
-                except FileNotFoundError:
-                    continue  # It was being written, and has its own name now.
-    except OSError:
-        pass
-    return found
 
 
 def _attack_seconds(summary: Path) -> float:

@@ -6,7 +6,6 @@ Others write these files at the same time: none is trusted to be there or whole.
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from raat_core.show import read_history
 from raat_core.spec import Cell, Evaluation
 from raat_core.storage import read_metadata
 from raat_core.timing import Kind, hardware_name, kind_of, kind_of_training, read_timings
+from raat_sweep.folders import names_in
 
 PEAK_TFLOPS: dict[str, float] = {
     "V100": 15.7,
@@ -287,7 +287,7 @@ def read_throughput(results: Path, cells: Mapping[str, Cell], most: int = MOST_C
     """
     timed: list[Timed] = []
     accuracies: dict[str, Accuracies] = {}
-    cell_folders = [CellFolder(results / "cells" / name) for name in _names_in(results / "cells")]
+    cell_folders = [CellFolder(results / "cells" / name) for name in names_in(results / "cells")]
     for folder in _spread([folder for folder in cell_folders if folder.manifest.exists()], most):
         name = folder.path.name
         try:
@@ -314,13 +314,6 @@ def read_accuracies(folder: CellFolder) -> Accuracies | None:
 def _spread(folders: Sequence[CellFolder], most: int) -> list[CellFolder]:
     step = max(1.0, len(folders) / most)
     return [folders[int(index * step)] for index in range(min(most, len(folders)))]
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(folder))
-    except OSError:
-        return []
 
 
 def _accuracies(folder: CellFolder, manifest: Mapping[str, Any]) -> tuple[Accuracies, Accuracies]:
@@ -375,7 +368,7 @@ def _timed(
 
 def _timed_by_measure(folder: Path) -> tuple[list[Timed], list[str]]:
     timed, warnings = [], []
-    for name in _names_in(folder):
+    for name in names_in(folder):
         if not name.endswith(".json"):
             continue
         try:

@@ -112,30 +112,28 @@ def throughput():
 
 
 @cache
-def job_resources(work, cell, attacks=None, shards=1):
-    """What a job of a rule asks for; Snakemake asks for each resource by itself."""
-    if work == "training":
-        return resources_of_training(PLAN.cells[cell], throughput())
-    wanted = PLAN.cells[cell], PLAN.jobs[cell, attacks].attacks, throughput()
-    if work == "both":
-        return resources_of_both(*wanted)
-    return resources_of_attacks(*wanted, shards=shards)
+def asked_for(resources, cell, *attacks, **shards):
+    """What a job asks for; Snakemake asks for each resource by itself."""
+    lists = [PLAN.jobs[cell, name].attacks for name in attacks]
+    return resources(PLAN.cells[cell], *lists, throughput=throughput(), **shards)
 
 
 def training_resources(wildcards):
     """What the training of a cell asks for."""
-    return job_resources("training", wildcards.cell)
+    return asked_for(resources_of_training, wildcards.cell)
 
 
 def attack_resources(wildcards):
     """What the attacks of a list ask for, or one of their shards."""
     shards = int(wildcards.get("shards", 1))
-    return job_resources("attacks", wildcards.cell, wildcards.attacks, shards)
+    return asked_for(
+        resources_of_attacks, wildcards.cell, wildcards.attacks, shards=shards
+    )
 
 
 def both_resources(wildcards):
     """What training and attacking in one job ask for."""
-    return job_resources("both", wildcards.cell, wildcards.attacks)
+    return asked_for(resources_of_both, wildcards.cell, wildcards.attacks)
 
 
 def shards_of(wildcards):
