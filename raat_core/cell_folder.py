@@ -24,6 +24,21 @@ class Weights:
     sha256: str
 
 
+_OF_MANIFEST: dict[str, type | tuple[type, ...]] = {
+    "cell": str,
+    "digest": str,
+    "finished": str,
+    "train_seconds": (int, float),
+    "best.epoch": int,
+    "best.accuracy": (int, float),
+    "best.chosen_by": str,
+    "best.split": str,
+    "weights_sha256.best": str,
+    "weights_sha256.last": str,
+}
+"""What others read of a manifest, and what it has to be."""
+
+
 @dataclass(frozen=True)
 class CellFolder:
     """The folder of one cell.
@@ -95,8 +110,15 @@ class CellFolder:
         """
         if not self.manifest.exists():
             raise UserError(f"{self.path}: this cell is not trained, there is no manifest.json")
-        manifest: dict[str, Any] = read_json(self.manifest)
-        return manifest
+        manifest: Any = read_json(self.manifest)
+        for place, kind in _OF_MANIFEST.items():
+            value = manifest
+            for key in place.split("."):
+                value = value.get(key) if isinstance(value, dict) else None
+            if not isinstance(value, kind):
+                raise UserError(f"{self.manifest} is damaged: {place} = {value!r:.60}")
+        whole: dict[str, Any] = manifest
+        return whole
 
     def read_weights(self, checkpoint: Checkpoint) -> Weights:
         """A checkpoint, verified against its own checksum and the manifest's.

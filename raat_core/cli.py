@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from raat_core.arguments import Parser, whole_number
 from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cell_folder import CellFolder
 from raat_core.data.cache import data_root
@@ -26,12 +26,22 @@ from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Shard
 from raat_core.memory import keep_freed_memory
 from raat_core.methods.base import load_plugin, load_plugins_from_environment
+from raat_core.plain_data import parse_text, read_text
 from raat_core.precision import ARITHMETICS, Precision
 from raat_core.show import best_line, describe
-from raat_core.spec import Cell, Evaluation, EvaluationList, attacks_on
+from raat_core.spec import (
+    LARGEST_COUNT,
+    Cell,
+    Evaluation,
+    EvaluationList,
+    attacks_on,
+    check_attack,
+)
 from raat_core.storage import write_json
 from raat_core.timing import hardware_name
-from raat_core.validation import parse, suggest
+from raat_core.validation import one_line, parse, suggest
+
+_positive = whole_number(LARGEST_COUNT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # A disk or a path that nothing above expected.
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.signal_number
@@ -52,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m raat_core", description=__doc__)
+    parser = Parser(prog="python -m raat_core", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a cell, or go on where it stopped")
@@ -66,10 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     join = commands.add_parser("join", help="make records of attacks whose shards are all done")
     join.add_argument("folder", type=Path, help="the cell's folder")
     join.add_argument(
-        "--wait", type=_positive, default=0, help="seconds for files of other machines to show up"
+        "--wait",
+        type=_positive,
+        default=0,
+        help="seconds for files of other machines to show up",
     )
     join.add_argument(
-        "--shards", type=_positive, help="in how many they were attacked, for the summary"
+        "--shards",
+        type=_positive,
+        help="in how many they were attacked, for the summary",
     )
     join.set_defaults(run=_join)
     run = commands.add_parser("run", help="train a cell, then attack it, in one process")
@@ -100,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (train, attack, run, measure):
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
         command.add_argument(
-            "--threads", type=_positive, default=1, help="threads of torch on the CPU"
+            "--threads", type=whole_number(1024), default=1, help="threads of torch on the CPU"
         )
 
     data = commands.add_parser("data", help="download, decode and verify a data set ahead of jobs")
@@ -108,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--images", type=Path, help="a folder of train/<class>/... and test/<class>/..."
     )
-    data.add_argument("--image-size", type=_positive, help="to which its images are scaled")
+    data.add_argument(
+        "--image-size", type=whole_number(1024, smallest=4), help="to which its images are scaled"
+    )
     data.set_defaults(run=_data, plugin=[])
 
     for command in (train, attack, run, data):
@@ -130,17 +150,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
-    return int(text)
-
-
 def _shard(text: str) -> Shard:
-    number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+    parts = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    number, of = map(int, parts.groups()) if parts else (0, 0)
+    if not 1 <= number <= of:
         raise argparse.ArgumentTypeError(f"{text!r}: must be like 3/8, from 1/8 to 8/8")
-    return Shard(int(number), int(of))
+    return Shard(number, of)
 
 
 def _read_data(text: str) -> tuple[Any, str]:
@@ -148,19 +163,8 @@ def _read_data(text: str) -> tuple[Any, str]:
     if text.lstrip().startswith(("{", "[")):
         source, content = "the command line", text
     else:
-        source = text
-        try:
-            content = Path(text).read_text(encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot read {text}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{text} is not a text file") from error
-    try:
-        return yaml.safe_load(content), source
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        raise UserError(f"{source} is not valid JSON or YAML, cut short or damaged{line}") from None
+        source, content = text, read_text(Path(text))
+    return parse_text(content, source), source
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -183,14 +187,23 @@ def _join(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    cell, attacks = _read_cell(options), _read_attacks(options)
+    attacks = _read_attacks(options)
+    cell = _read_cell(options, attacks)
     _train_cell(options, cell)
     _write_summary(options, _attack_cell(options, attacks))
 
 
-def _read_cell(options: argparse.Namespace) -> Cell:
-    """The cell to train; its folder is made, or found to be this cell's, before torch is loaded."""
+def _read_cell(options: argparse.Namespace, attacks: tuple[Evaluation, ...] | None = None) -> Cell:
+    """The cell to train; its folder is made, or found to be this cell's, before torch is loaded.
+
+    So that no training is in vain, the attacks that follow it are checked first.
+    """
     cell = parse(Cell, *_read_data(options.spec))
+    for attack in attacks or ():
+        try:
+            check_attack(attack, cell.dataset)
+        except ValueError as error:
+            raise UserError(f"attacks: {error}") from None
     options.folder = options.folder or Path("results/cells") / cell.name
     CellFolder(options.folder).write_spec(cell)
     return cell
@@ -282,6 +295,14 @@ def _measure(options: argparse.Namespace) -> None:
             raise UserError(f"architecture {architecture!r}{suggest(architecture, ARCHITECTURES)}")
     if options.dataset not in DATA_SETS:
         raise UserError(f"--dataset {options.dataset!r}{suggest(options.dataset, DATA_SETS)}")
+    channels = DATA_SETS[options.dataset].image_shape[0]
+    for architecture in options.architectures:
+        taken = ARCHITECTURES[architecture].channels
+        if taken not in (None, channels):
+            raise UserError(
+                f"architecture {architecture!r}: takes images of {taken} channels; those of "
+                f"{options.dataset} have {channels}"
+            )
     from raat_core.api import pick_device
     from raat_core.measure import measure
 

@@ -13,6 +13,7 @@ import safetensors
 from raat_core.cell_folder import CellFolder
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
+from raat_core.storage import read_json
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def last_session(folder: CellFolder) -> dict[str, Any]:
     neither is there and whole.
     """
     try:
-        held: Any = folder.read_manifest()
+        held: Any = read_json(folder.manifest)
     except UserError:
         held = _resume_metadata(folder)
     try:

@@ -33,7 +33,7 @@ from raat_core.methods.base import (
     resolve_settings,
 )
 from raat_core.precision import FP32, Precision
-from raat_core.validation import Frozen, PixelFraction, Ratio, format_fraction, suggest
+from raat_core.validation import Frozen, PixelFraction, Ratio, format_fraction, of_kind, suggest
 
 NUMERICS_VERSION = 1
 """Raised when training or attacking changes in a way that alters results; part of every digest."""
@@ -41,24 +41,33 @@ NUMERICS_VERSION = 1
 Norm: TypeAlias = Literal["linf", "l2"]
 NORM_SYMBOLS: dict[str, str] = {"linf": "ℓ∞", "l2": "ℓ₂"}
 _LARGEST_EPSILON = {"linf": Fraction(1), "l2": Fraction(5)}
+_SMALLEST = Fraction(1, 10**6)
+"""Of an epsilon or a step: far below it, adding it to a pixel changes nothing in float32."""
+LARGEST_COUNT = 1_000_000
+"""Of epochs, steps, images at a time: more is a mistake in writing."""
 
 
 def _check_ball(norm: Norm, epsilon: Fraction) -> None:
     largest = _LARGEST_EPSILON[norm]
-    if not 0 < epsilon < largest:
-        meant = f"; did you mean {epsilon}/255?" if epsilon >= 1 else ""
+    if not _SMALLEST <= epsilon < largest:
+        meant = f"; did you mean {epsilon}/255?" if 1 <= epsilon < 256 else ""
         raise ValueError(
-            f"epsilon = {epsilon}: must be above 0 and below {largest} for {norm}, "
-            f"pixels are in [0, 1]{meant}"
+            f"epsilon = {_short(epsilon)}: must be above 0 (at least 1e-6) and below {largest} for "
+            f"{norm}, pixels are in [0, 1]{meant}"
         )
 
 
 def _check_step(step_size: Fraction, epsilon: Fraction) -> None:
-    if not 0 < step_size <= 2 * epsilon:
+    if not _SMALLEST <= step_size <= 2 * epsilon:
         raise ValueError(
-            f"step_size = {format_fraction(step_size)}: must be above 0 and at most "
+            f"step_size = {_short(step_size)}: must be above 0 (at least 1e-6) and at most "
             f"2 epsilon = {format_fraction(2 * epsilon)}"
         )
+
+
+def _short(value: Fraction) -> str:
+    """As `format_fraction`, of numbers that a message can hold."""
+    return format_fraction(value) if 1e-9 < abs(value) < 1e9 else f"{float(value):g}"
 
 
 class ThreatModel(Frozen):
@@ -67,7 +76,7 @@ class ThreatModel(Frozen):
     norm: Norm = Field(description="Norm of the ball.")
     epsilon: PixelFraction = Field(description="Radius of the ball.")
     step_size: PixelFraction = Field(description="Step size of training and of PGD attacks.")
-    steps: int = Field(10, ge=1, description="Steps of the training attack.")
+    steps: int = Field(10, ge=1, le=LARGEST_COUNT, description="Steps of the training attack.")
 
     @model_validator(mode="after")
     def _check(self) -> ThreatModel:
@@ -89,8 +98,10 @@ class Augmentation(Frozen):
 class Recipe(Frozen):
     """How a model is optimised (Appendix D.1)."""
 
-    epochs: int = Field(110, ge=1, description="Passes over the training set.")
-    batch_size: int = Field(128, ge=1, description="Samples per step; the last batch is kept.")
+    epochs: int = Field(110, ge=1, le=LARGEST_COUNT, description="Passes over the training set.")
+    batch_size: int = Field(
+        128, ge=1, le=LARGEST_COUNT, description="Samples per step; the last batch is kept."
+    )
     learning_rate: float = Field(0.1, gt=0, description="SGD's first learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum.")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on all parameters.")
@@ -128,9 +139,9 @@ class Selection(Frozen):
     validation_fraction: float = Field(
         0.1, gt=0, lt=1, description="Part held out of every class for split: validation."
     )
-    steps: int = Field(10, ge=1, description="PGD steps, in the cell's ball.")
+    steps: int = Field(10, ge=1, le=LARGEST_COUNT, description="PGD steps, in the cell's ball.")
     every: int = Field(1, ge=1, description="Epochs between evaluations; the last always is one.")
-    batch_size: int = Field(256, ge=1, description="Images attacked at a time.")
+    batch_size: int = Field(256, ge=1, le=LARGEST_COUNT, description="Images attacked at a time.")
 
     @model_validator(mode="before")
     @classmethod
@@ -143,7 +154,7 @@ class Selection(Frozen):
 
 def _known(kind: str, catalogue: dict[str, Any]) -> BeforeValidator:
     def check(value: object) -> object:
-        if value not in catalogue:
+        if not isinstance(value, str) or value not in catalogue:
             raise ValueError(f"unknown {kind}{suggest(value, catalogue)}")
         return value
 
@@ -169,7 +180,7 @@ def check_folder_name(name: str) -> str:
         ValueError: it is a data set of the catalogue, or has other characters.
     """
     built_in = [known for known in DATA_SETS if "@" not in known]
-    if not re.match(FOLDER_NAME, name) or name in built_in:
+    if not re.fullmatch(FOLDER_NAME, name) or "\n" in name or name in built_in:
         raise ValueError(
             f"a name must be letters, digits, - and _, a letter first, and none of "
             f"{', '.join(built_in)}"
@@ -281,6 +292,21 @@ class Cell(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _check_held_out(self) -> Cell:
+        """Of the catalogue's data sets, whose classes are about equally large."""
+        selection, info = self.selection, DATA_SETS[self.dataset]
+        per_class = math.ceil(info.train_size / info.classes)
+        held_out = round(selection.validation_fraction * per_class)
+        is_empty = held_out in (0, per_class)
+        if selection.split == "validation" and self.image_folder is None and is_empty:
+            raise ValueError(
+                f"selection.validation_fraction = {selection.validation_fraction}: of the "
+                f"{per_class} training images of a class of {self.dataset}, at least one must be "
+                f"held out and one left"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_channels(self) -> Cell:
         taken = ARCHITECTURES[self.architecture].channels
         found = DATA_SETS[self.dataset].image_shape[0]
@@ -337,7 +363,9 @@ class _AttackBase(Frozen):
     samples: int | None = Field(
         None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
     )
-    batch_size: int = Field(256, ge=1, description="Images at a time; random draws depend on it.")
+    batch_size: int = Field(
+        256, ge=1, le=LARGEST_COUNT, description="Images at a time; random draws depend on it."
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
 
     def to_json(self) -> dict[str, Any]:
@@ -373,8 +401,10 @@ class PgdEvaluation(_AttackBase):
     norm: Norm = Field(description="Norm of the ball.")
     epsilon: PixelFraction = Field(description="Radius of the ball.")
     step_size: PixelFraction = Field(description="Step size.")
-    steps: int = Field(ge=1, description="Number of steps.")
-    restarts: int = Field(1, ge=1, description="Random starts; one success counts.")
+    steps: int = Field(ge=1, le=LARGEST_COUNT, description="Number of steps.")
+    restarts: int = Field(
+        1, ge=1, le=LARGEST_COUNT, description="Random starts; one success counts."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> PgdEvaluation:
@@ -409,7 +439,9 @@ class AutoAttackEvaluation(_AttackBase):
 
 
 Evaluation: TypeAlias = Annotated[
-    CleanEvaluation | PgdEvaluation | AutoAttackEvaluation, Field(discriminator="kind")
+    CleanEvaluation | PgdEvaluation | AutoAttackEvaluation,
+    Field(discriminator="kind"),
+    of_kind("clean", "pgd", "autoattack"),
 ]
 Checkpoint: TypeAlias = Literal["best", "last"]
 CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
@@ -444,6 +476,29 @@ class EvaluationList(Frozen):
         if set(versions) != {1}:
             identity.append(versions)
         return f"{self.checkpoint}_{_digest(identity, 8)}"
+
+
+FEWEST_CLASSES = 4
+"""Of AutoAttack: its targeted difference-of-logits-ratio loss compares the four largest logits."""
+
+
+def check_attack(attack: Evaluation, dataset: str) -> None:
+    """Refuse an attack that a data set of the catalogue cannot be put to.
+
+    Raises:
+        ValueError: there are fewer test images than samples, or fewer classes than it needs.
+    """
+    info = DATA_SETS[dataset]
+    if attack.images(info.test_size) > info.test_size:
+        raise ValueError(
+            f"samples = {attack.samples}: must be at most {info.test_size}, the test images of "
+            f"{dataset}"
+        )
+    if isinstance(attack, AutoAttackEvaluation) and info.classes < FEWEST_CLASSES:
+        raise ValueError(
+            f"kind = 'autoattack': needs a data set of at least {FEWEST_CLASSES} classes; "
+            f"{dataset} has {info.classes}"
+        )
 
 
 def standard_attacks(threat: ThreatModel) -> tuple[Evaluation, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import re
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -20,13 +22,46 @@ from pydantic import (
 
 from raat_core.errors import UserError
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def one_line(text: object) -> str:
+    """`text` without line breaks and other control characters: they stand there escaped."""
+    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], str(text))
+
+
+def refuse_control_characters(text: str) -> str:
+    """A name or path that goes into files, logs and messages.
+
+    Raises:
+        ValueError: there is a line break or another control character in it.
+    """
+    if _CONTROL.search(text):
+        raise ValueError("must have no line breaks or other control characters")
+    return text
+
 
 def suggest(value: object, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'? allowed: x, y` for a value that is none of `allowed`."""
-    names = list(allowed)
-    close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    names, text = list(allowed), str(value)
+    begun = [name for name in names if len(text) > 1 and name.startswith(text)]
+    cutoff = 0.0 if begun else 0.5
+    close = difflib.get_close_matches(text, begun or names, n=1, cutoff=cutoff)
     hint = f"; did you mean '{close[0]}'?" if close else ";"
     return f"{hint} allowed: {', '.join(names)}"
+
+
+def of_kind(*kinds: str) -> BeforeValidator:
+    """For a union of models that `kind` tells apart: which there are, where it says another."""
+
+    def check(data: Any) -> Any:
+        if isinstance(data, Mapping) and "kind" not in data:
+            raise ValueError(f"kind: is missing{suggest('', kinds)}")
+        if isinstance(data, Mapping) and data["kind"] not in kinds:
+            raise ValueError(f"kind = {data['kind']!r}{suggest(data['kind'], kinds)}")
+        return data
+
+    return BeforeValidator(check)
 
 
 class Frozen(BaseModel):
@@ -48,6 +83,29 @@ class Frozen(BaseModel):
                     raise ValueError(f"unknown key '{key}'{suggest(key, cls.config_keys())}")
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_truth_for_numbers(cls, data: Any) -> Any:
+        """YAML reads `yes` and `on` as true, which Python takes for 1."""
+        if isinstance(data, Mapping):
+            for name, field in cls.model_fields.items():
+                value = data.get(field.alias or name)
+                if _has_truth(value) and _is_numeric(field.annotation):
+                    raise ValueError(f"{field.alias or name} = {value}: must be a number")
+        return data
+
+
+def _has_truth(value: object) -> bool:
+    return isinstance(value, bool) or (
+        isinstance(value, (list, tuple)) and any(isinstance(each, bool) for each in value)
+    )
+
+
+def _is_numeric(annotation: object) -> bool:
+    """Whether a type is made of numbers: `int | None`, `tuple[int, ...]`."""
+    parts = [part for part in get_args(annotation) if part not in (type(None), Ellipsis)]
+    return annotation in (int, float) or (bool(parts) and all(map(_is_numeric, parts)))
+
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -61,10 +119,11 @@ def parse(model: type[Model], data: object, source: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise UserError("\n".join(explain(error, source))) from None
+        raise UserError("\n".join(explain(error, source, data))) from None
 
 
 _MESSAGES = {
+    "model_attributes_type": "must be a mapping of keys to values",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "dict_type": "must be a mapping of keys to values",
@@ -72,23 +131,46 @@ _MESSAGES = {
 }
 
 
-def explain(error: ValidationError, source: str) -> list[str]:
-    """One line per mistake in `error`: where it is, what stood there, what is allowed."""
+def explain(error: ValidationError, source: str, data: object = None) -> list[str]:
+    """One line per mistake in `error`: where it is in `data`, what stood there, what is allowed."""
     mistakes = error.errors(include_url=False)
     lines = []
     for mistake in mistakes:
         if any(_is_inside(other["loc"], mistake["loc"]) for other in mistakes):
             continue  # A list that is too short because its entries were refused, for example.
-        key = ".".join(str(part) for part in mistake["loc"])
+        key = ".".join(map(str, _keys(mistake["loc"], data)))
         message = _MESSAGES.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
         if mistake["type"] == "missing":
             line = f"{key}: is missing"
         elif isinstance(mistake["input"], (dict, list)) or not key:
             line = f"{key}: {message}" if key else message
         else:
-            line = f"{key} = {mistake['input']!r}: {message}"
-        lines.append(f"{source}: {line}")
+            line = f"{key} = {_SHORT.repr(mistake['input'])}: {message}"
+        lines.append(one_line(f"{source}: {line}"))
     return lines
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def _keys(place: Sequence[int | str], data: object) -> list[int | str]:
+    """The keys of a place in `data`, without the `kind`s that pydantic names among them."""
+    keys = []
+    for part in place:
+        inner = _entry(data, part)
+        if inner is None and isinstance(data, Mapping) and part == data.get("kind"):
+            continue
+        keys.append(part)
+        data = inner
+    return keys
+
+
+def _entry(data: object, key: int | str) -> object:
+    if isinstance(data, Mapping):
+        return data.get(key)
+    is_inside = isinstance(data, Sequence) and isinstance(key, int) and key < len(data)
+    return data[key] if is_inside else None  # type: ignore[index]
 
 
 def _is_inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
@@ -98,12 +180,19 @@ def _is_inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
 def _to_fraction(value: object) -> Fraction:
     if isinstance(value, Fraction):
         return value
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    text = str(value).replace(" ", "")
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or _is_endless(text):
         raise ValueError("must be a fraction of the pixel range such as 8/255")
     try:
-        return Fraction(str(value).replace(" ", ""))
+        return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise ValueError("must be a fraction of the pixel range such as 8/255") from None
+
+
+def _is_endless(text: str) -> bool:
+    """Whether the exact fraction would have hundreds of digits: 1e-400, for example."""
+    exponent = re.search(r"e[+-]?\d+", text, re.IGNORECASE)
+    return len(text) > 100 or (exponent is not None and abs(int(exponent.group()[1:])) > 100)
 
 
 def format_fraction(value: Fraction) -> str:

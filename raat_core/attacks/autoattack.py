@@ -9,10 +9,7 @@ from torch import Tensor, nn
 
 from raat_core.errors import UserError
 from raat_core.randomness import derive_seed
-from raat_core.spec import AutoAttackEvaluation
-
-FEWEST_CLASSES = 4
-"""The targeted difference-of-logits-ratio loss compares the four largest logits."""
+from raat_core.spec import FEWEST_CLASSES, AutoAttackEvaluation
 
 
 class _Interruptible(nn.Module):

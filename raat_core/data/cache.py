@@ -192,7 +192,8 @@ def write_cache(
             file.write(header.encode(checksum))
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o444)
+        # Nobody's to change, and nobody's to read whom the umask keeps from it.
+        temporary.chmod(temporary.stat().st_mode & 0o444)
         return temporary.replace(folder / name.format(sha256=checksum))
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
+LARGEST_FILE = 500_000_000
+"""Bytes of an image file."""
 _FILE = "images-{sha256:.12}.safetensors"
 
 
@@ -132,10 +135,27 @@ def _prepare(
 
 def _times(path: Path) -> dict[str, int]:
     """When each folder below a folder was last changed."""
-    return {
-        str(Path(folder).relative_to(path)): Path(folder).stat().st_mtime_ns
-        for folder, _, _ in os.walk(path, followlinks=True)
-    }
+    return {str(folder.relative_to(path)): folder.stat().st_mtime_ns for folder, _ in _walk(path)}
+
+
+def _walk(path: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder at and below one, sorted, links followed, with the names of its files.
+
+    Raises:
+        UserError: a link leads back to a folder above it, or a folder cannot be read.
+    """
+    real = path.resolve()
+    if real in above:
+        raise UserError(f"{path}: leads back to {real}, which it is in: remove the link")
+    try:
+        with os.scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    yield path, [entry.name for entry in found if not entry.is_dir()]
+    for entry in found:
+        if entry.is_dir():
+            yield from _walk(path / entry.name, (*above, real))
 
 
 def read_layout(name: str, path: Path, image_size: int) -> Source:
@@ -172,9 +192,9 @@ def _classes(where: str, split: Path) -> list[str]:
 def _images(where: str, folder: Path) -> list[Path]:
     """All below a class's folder, sorted by their folder, then by name, as torchvision does."""
     found = [
-        Path(parent, file)
-        for parent, _, files in sorted(os.walk(folder, followlinks=True))
-        for file in sorted(files)
+        parent / file
+        for parent, files in sorted(_walk(folder), key=lambda entry: str(entry[0]))
+        for file in files
         if Path(file).suffix.lower() in SUFFIXES and not file.startswith(".")
     ]
     if not found:
@@ -182,15 +202,23 @@ def _images(where: str, folder: Path) -> list[Path]:
     return found
 
 
+def _read(where: str, path: Path) -> bytes:
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # A pipe would never end, nor would a device.
+            raise UserError(f"{where}: {path} is not a file")
+        if state.st_size > LARGEST_FILE:
+            raise UserError(f"{where}: {path} has {state.st_size:,} bytes, too many for an image")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{where}: cannot read {path}: {error.strerror}") from error
+
+
 def _samples(where: str, classes: list[list[Path]], image_size: int) -> Samples:
     def images() -> Iterator[np.ndarray]:
         for paths in classes:
             for path in paths:
-                try:
-                    data = path.read_bytes()
-                except OSError as error:
-                    raise UserError(f"{where}: cannot read {path}: {error.strerror}") from error
-                yield decode(data, str(path), image_size, resize=True)
+                yield decode(_read(where, path), str(path), image_size, resize=True)
 
     labels = [label for label, paths in enumerate(classes) for _ in paths]
     return Samples(labels, images())

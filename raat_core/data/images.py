@@ -30,7 +30,8 @@ def decode(
         formats: of those that Pillow knows.
 
     Raises:
-        UserError: not an image, damaged, too large, of more than eight bits, or of another size.
+        UserError: not an image, damaged, too large (here or when scaled), of more than eight bits,
+            or of another size.
     """
     from PIL import Image
 
@@ -52,6 +53,11 @@ def decode(
         # As torchvision's Resize and CenterCrop do.
         shorter = min(pixels.size)
         width, height = (int(size * side / shorter) for side in pixels.size)
+        if width * height > MOST_PIXELS:
+            raise UserError(
+                f"{where}: {pixels.width} × {pixels.height} pixels, so long and thin that it would "
+                f"be scaled to {width} × {height}"
+            )
         pixels = pixels.resize((width, height), Image.Resampling.BICUBIC)
         left, top = round((width - size) / 2), round((height - size) / 2)
         pixels = pixels.crop((left, top, left + size, top + size))

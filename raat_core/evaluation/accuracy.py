@@ -9,7 +9,34 @@ from torch import Tensor, nn
 
 from raat_core.attacks.pgd import Pgd
 from raat_core.data.dataset import Split
+from raat_core.errors import UserError
 from raat_core.randomness import generator
+
+NO_CLASS = -1
+"""What is predicted where logits are NaN or infinite: argmax would name a class all the same."""
+
+
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Classes (B,) int64 of logits (B, K); `NO_CLASS` where they are not finite."""
+    return logits.argmax(1).masked_fill(~logits.isfinite().all(1), NO_CLASS)
+
+
+def require_classes(predictions: Tensor, what: str) -> None:
+    """Refuse predictions without a class: they are neither right nor wrong.
+
+    Args:
+        predictions: (N,) int64.
+        what: was predicted, for the message.
+
+    Raises:
+        UserError: the logits of some were not finite; says of how many.
+    """
+    without = int((predictions == NO_CLASS).sum())
+    if without > 0:
+        raise UserError(
+            f"the model's logits are not finite (NaN or infinite) on {without} of "
+            f"{len(predictions)} {what}"
+        )
 
 
 def require_evaluation_mode(model: nn.Module) -> None:
@@ -42,6 +69,7 @@ def predict(
 
     Raises:
         ValueError: the model is in training mode.
+        UserError: some of its logits are not finite.
     """
     require_evaluation_mode(model)
     predictions = []
@@ -52,8 +80,10 @@ def predict(
         if attack is not None:
             images = attack(images, labels, number)
         with torch.no_grad():
-            predictions.append(model(images).argmax(1))
-    return torch.cat(predictions)
+            predictions.append(predicted_classes(model(images)))
+    found = torch.cat(predictions)
+    require_classes(found, "clean images" if attack is None else "attacked images")
+    return found
 
 
 def pgd_batches(

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from raat_core.attacks.autoattack import run_autoattack
 from raat_core.attacks.pgd import Pgd
-from raat_core.evaluation.accuracy import pgd_batches, require_evaluation_mode
+from raat_core.evaluation.accuracy import (
+    NO_CLASS,
+    pgd_batches,
+    predicted_classes,
+    require_evaluation_mode,
+)
 from raat_core.spec import AutoAttackEvaluation, Evaluation, PgdEvaluation
 
 
@@ -22,6 +27,8 @@ def predict_batch(
     check_stop: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Classes (B,) int64 predicted for a batch under an attack, or for its clean images.
+
+    `NO_CLASS` where the logits are not finite.
 
     Args:
         model: in evaluation mode, on the images' device.
@@ -38,7 +45,10 @@ def predict_batch(
     """
     require_evaluation_mode(model)
     if isinstance(evaluation, AutoAttackEvaluation):
-        return run_autoattack(model, images, labels, evaluation, check_stop)[1]
+        adversarial, predictions = run_autoattack(model, images, labels, evaluation, check_stop)
+        # The package names a class where logits are not finite, too.
+        has_class = _classes(model, adversarial) != NO_CLASS
+        return predictions.where(has_class, NO_CLASS)
     if isinstance(evaluation, PgdEvaluation):
         return _predict_under_pgd(model, evaluation, number, images, labels, check_stop)
     return _classes(model, images)
@@ -71,5 +81,4 @@ def _predict_under_pgd(
 
 def _classes(model: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
-        classes: Tensor = model(images).argmax(1)
-    return classes
+        return predicted_classes(model(images))

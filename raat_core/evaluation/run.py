@@ -15,6 +15,7 @@ from raat_core.cell_folder import CellFolder, Weights
 from raat_core.data.dataset import DataSet, Split, evenly_spaced
 from raat_core.environment import git_commit, hardware, now, scheduler_job, versions
 from raat_core.errors import UserError
+from raat_core.evaluation.accuracy import require_classes
 from raat_core.evaluation.batch import predict_batch
 from raat_core.evaluation.join import accuracy_line, recorded, summarise
 from raat_core.evaluation.parts import (
@@ -48,7 +49,13 @@ SAVE_EVERY = 30.0
 def load_model(cell: Cell, weights: Weights, device: torch.device) -> nn.Module:
     """A trained model in evaluation mode, its parameters frozen."""
     model = build_model_for(cell.architecture, cell.dataset, cell.seed)
-    model.load_state_dict({name: torch.from_numpy(a) for name, a in weights.arrays.items()})
+    try:
+        model.load_state_dict({name: torch.from_numpy(a) for name, a in weights.arrays.items()})
+    except RuntimeError:
+        raise UserError(
+            f"the weights of {cell.name} are not those of its architecture {cell.architecture}: "
+            f"another cell's spec.json or manifest.json lies in its folder"
+        ) from None
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -234,13 +241,19 @@ class _Attack:
         return predict_batch(self.model, self.evaluation, number, images, labels, self.check_stop)
 
     def _part(self, batches: range, predictions: Sequence[Tensor], started: float) -> Part:
-        """The outcome of the first of `batches`."""
+        """The outcome of the first of `batches`.
+
+        Raises:
+            UserError: the model's logits were not finite somewhere.
+        """
         done = batches[: len(predictions)]
+        predicted = torch.cat(list(predictions))
+        require_classes(predicted, f"test images under {self.evaluation.label}")
         index = self.index[self._images_of(done)]
         record = Record(
             index=index.int().numpy(),
             label=self.test.labels[index.to(self.device)].int().cpu().numpy(),
-            prediction=torch.cat(list(predictions)).int().cpu().numpy(),
+            prediction=predicted.int().cpu().numpy(),
             metadata={
                 **self._metadata,
                 "seconds": round(time.monotonic() - started, 3),

@@ -304,8 +304,8 @@ def load_plugin(plugin: str) -> None:
             importlib.import_module(plugin)
     except UserError:
         raise
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # A script that ends by itself, too.
+        what = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{plugin!r} cannot be imported: {what}") from error
 
 
@@ -316,7 +316,10 @@ def load_plugins_from_environment() -> None:
         UserError: one cannot be found or imported.
     """
     for plugin in filter(None, os.environ.get("RAAT_PLUGINS", "").split(os.pathsep)):
-        load_plugin(plugin)
+        try:
+            load_plugin(plugin)
+        except UserError as error:
+            raise UserError(f"RAAT_PLUGINS of the environment: {error}") from error
 
 
 def _load_file(path: Path) -> None:

@@ -100,15 +100,15 @@ class RaatSettings(OnlinePartitionSettings):
 
 @dataclass(frozen=True)
 class Correct:
-    """1[h = y] of the supervised term's images, (N,) bool; None for what no indicator asks.
+    """1[h = y] of the supervised term's images, (N,) bool; None for what no indicator asks for.
 
     N is the number of images in the supervised term: 2B if it is on both views, B if on the first.
     """
 
-    clean: Tensor | None
+    clean: Tensor | None = None
     """(2B,) where DICAR's indicator asks for both views."""
-    adversarial: Tensor | None
-    reduced: Tensor | None
+    adversarial: Tensor | None = None
+    reduced: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -202,13 +202,20 @@ class RobustAlignment(Method):
 
     def judge(self, step: Step, adversarial: Tensor, reduced: Tensor) -> Correct:
         """What the indicators ask; the order matters where BatchNorm's statistics see it."""
-        images, _ = step.stacked_views()
-        asks_clean = self.asks_boundary or self.asks_both_views
-        return Correct(
-            clean=self.is_correct(step, images) if asks_clean else None,
-            reduced=self.is_correct(step, reduced) if self.settings.reduce_boundary else None,
-            adversarial=self.is_correct(step, adversarial) if self.asks_boundary else None,
-        )
+        asked = self.asked(step, adversarial, reduced)
+        return Correct(**{name: self.is_correct(step, images) for name, images in asked.items()})
+
+    def asked(self, step: Step, adversarial: Tensor, reduced: Tensor) -> dict[str, Tensor]:
+        """The images that the indicators ask for, by the names in `Correct`."""
+        clean = step.stacked_views()[0]
+        images: dict[str, Tensor] = {}
+        if self.asks_boundary or self.asks_both_views:
+            images["clean"] = clean
+        if self.settings.reduce_boundary:
+            images["reduced"] = reduced
+        if self.asks_boundary:
+            images["adversarial"] = adversarial
+        return images
 
     def is_correct(self, step: Step, images: Tensor, first: int = 0) -> Tensor:
         """(N,) bool: 1[h(images) = y] with the labels of the stacked views from `first` on."""
@@ -312,6 +319,20 @@ class OnlinePartition(RobustAlignment):
     def decide(self, step: Step, images: Tensor) -> Tensor:
         """See `RobustAlignment.decide`."""
         return step.logits(images, self.settings.partition_mode)
+
+    def judge(self, step: Step, adversarial: Tensor, reduced: Tensor) -> Correct:
+        """In evaluation mode images do not see one another: all are forwarded as one batch."""
+        asked = self.asked(step, adversarial, reduced)
+        if self.settings.partition_mode == "train" or not asked:
+            return super().judge(step, adversarial, reduced)
+        import torch
+
+        predictions = self.decide(step, torch.cat(list(asked.values()))).argmax(1)
+        parts = torch.split(predictions, [len(images) for images in asked.values()])
+        _, labels = step.stacked_views()
+        return Correct(
+            **{name: part == labels[: len(part)] for name, part in zip(asked, parts, strict=True)}
+        )
 
 
 @register

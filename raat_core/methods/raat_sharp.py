@@ -104,27 +104,18 @@ class RaatSharp(ConsultedAverage, RobustAlignment):
         """As the released code does: batch by batch, of each x, x' and x'' in this order."""
         import torch
 
-        clean = step.stacked_views()[0]
-        asked: dict[str, Tensor] = {}
-        if self.asks_both_views or self.asks_boundary:
-            asked["clean"] = clean if self.asks_both_views else clean[: len(adversarial)]
-        if self.asks_boundary:
-            asked["adversarial"] = adversarial
-        if self.settings.reduce_boundary:
-            asked["reduced"] = reduced
+        asked = self.asked(step, adversarial, reduced)
+        if "clean" in asked and not self.asks_both_views:
+            asked["clean"] = asked["clean"][: len(adversarial)]
+        asked = {name: asked[name] for name in ("clean", "adversarial", "reduced") if name in asked}
         found: dict[str, list[Tensor]] = {name: [] for name in asked}
         size = self._batch_size(step)
-        for first in range(0, len(clean), size):
+        for first in range(0, self.views * len(step.labels), size):
             for name, images in asked.items():
                 batch = images[first : first + size]
                 if len(batch) > 0:
                     found[name].append(self.is_correct(step, batch, first))
-        correct = {name: torch.cat(parts) for name, parts in found.items()}
-        return Correct(
-            clean=correct.get("clean"),
-            adversarial=correct.get("adversarial"),
-            reduced=correct.get("reduced"),
-        )
+        return Correct(**{name: torch.cat(parts) for name, parts in found.items()})
 
     def forward_clean(self, step: Step, images: Tensor, mode: BatchNormMode) -> Tensor:
         import torch

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,8 +87,9 @@ class Training:
 
         Raises:
             Interrupted: `check_stop` asked for it; the state is saved.
-            UserError: a loss term is not finite (says which and where), a file cannot be written,
-                or no state in the folder is whole.
+            UserError: a loss term, a weight or a logit is not finite (says which and where), a
+                batch is too small for BatchNorm, a file cannot be written, or no state in the
+                folder is whole.
         """
         self.folder.write_spec(self.cell)
         self.progress = self.store.load(self.trainee) or self.progress
@@ -101,6 +103,7 @@ class Training:
                 self._save()
         except Interrupted:
             self._check_terms()
+            self._check_weights()
             self._save()
             raise
         write_results(
@@ -135,6 +138,7 @@ class Training:
         try:
             self._run_steps()
             self._check_terms()
+            self._check_weights()
             row = self._evaluate()
         finally:
             progress.epoch_seconds = time.monotonic() - started
@@ -160,7 +164,9 @@ class Training:
                 epoch=progress.epoch,
                 number=progress.step,
             )
-            progress.finish_step(self.trainee.update(step, learning_rate))
+            with self._explaining_lone_values():
+                terms = self.trainee.update(step, learning_rate)
+            progress.finish_step(terms)
             self.reporter.step_done()
         self.check_stop()
         if not progress.epoch_hook_done:
@@ -184,6 +190,45 @@ class Training:
                 f"{values[step, term].item()} at epoch {self.progress.epoch + 1}, step {step + 1} "
                 f"of cell {self.cell.name}"
             )
+
+    def _check_weights(self) -> None:
+        """Refuse to evaluate or to save weights that are not finite.
+
+        A finite loss can have gradients that are not: the last step of an epoch leaves them in the
+        weights, and no later loss tells. Looked at once an epoch, as losses are.
+        """
+        trainee = self.trainee
+        tensors = {
+            **{f"weight '{name}'": t for name, t in trainee.model.state_dict().items()},
+            **{f"momentum of '{n}'": t for n, t in trainee.optimizer.momentum_buffers.items()},
+            **{f"the method's '{name}'": t for name, t in trainee.method.state().items()},
+        }
+        tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+        if not tensors:
+            return
+        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+        if not all(finite):
+            first = list(tensors)[finite.index(False)]
+            raise UserError(
+                f"the weights are not finite: {first} holds NaN or infinity at epoch "
+                f"{self.progress.epoch + 1}, after step {self.progress.step} of cell "
+                f"{self.cell.name}"
+            )
+
+    @contextmanager
+    def _explaining_lone_values(self) -> Iterator[None]:
+        """A batch of one image has no variance where a layer sees it as a single pixel."""
+        try:
+            yield
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"recipe.batch_size = {self.cell.recipe.batch_size}: BatchNorm needs more than one "
+                f"value per channel, and {self.cell.architecture} has one at epoch "
+                f"{self.progress.epoch + 1}, step {self.progress.step + 1}, where so few images "
+                f"are forwarded; choose another batch_size"
+            ) from error
 
     def _evaluate(self) -> Row:
         """The epoch's row of the history; the best weights are kept if these are them."""
@@ -225,10 +270,14 @@ class Training:
         pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), cell.selection.steps)
         batch_size = cell.selection.batch_size
         images, _ = split.batch(torch.arange(1))
-        with self.frozen.frozen(model, images) as frozen:
-            attack = pgd_batches(frozen, pgd, cell.seed, "selection", self.progress.epoch)
-            clean = predict(frozen, split, batch_size, between_batches=self.check_stop)
-            robust = predict(frozen, split, batch_size, attack, self.check_stop)
+        try:
+            with self.frozen.frozen(model, images) as frozen:
+                attack = pgd_batches(frozen, pgd, cell.seed, "selection", self.progress.epoch)
+                clean = predict(frozen, split, batch_size, between_batches=self.check_stop)
+                robust = predict(frozen, split, batch_size, attack, self.check_stop)
+        except UserError as error:
+            where = f"after epoch {self.progress.epoch + 1} of cell {cell.name}"
+            raise UserError(f"{where}: {error}") from None
         return percent_correct(clean, split.labels), percent_correct(robust, split.labels)
 
 

@@ -189,8 +189,8 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path, small_data
 
 
 def test_a_held_out_part_must_not_be_empty(tmp_path: Path, small_data: DataSet) -> None:
-    cell = small_cell(selection={"split": "validation", "validation_fraction": 0.001})
-    with pytest.raises(UserError, match=r"validation_fraction = 0.001: leaves 136 images.* and 0"):
+    cell = small_cell(selection={"split": "validation", "validation_fraction": 0.01})
+    with pytest.raises(UserError, match=r"validation_fraction = 0.01: leaves 136 images.* and 0"):
         train(cell, tmp_path, small_data)
 
 

@@ -108,7 +108,10 @@ SHARDS = "must be a whole number of at least 1, or such numbers by architecture"
 BAD_CONFIGS: list[tuple[dict[str, Any], list[str]]] = [
     ({"item": {}}, ["unknown key 'item'", "did you mean 'items'?"]),
     ({"items": {"t": {**TABLE, "metrics": ["pgd"]}}}, ["items.t.metrics = 'pgd'", "'pgd10'?"]),
-    ({"items": {"t": {**TABLE, "kind": "tabel"}}}, ["items.t", "'table', 'figure'"]),
+    (
+        {"items": {"t": {**TABLE, "kind": "tabel"}}},
+        ["items.t: kind = 'tabel'", "did you mean 'table'? allowed: table, figure"],
+    ),
     ({"items": {"../t": TABLE}}, ["items.../t", "letters, digits"]),
     (with_grid(methods=["PGD-ATT"]), ["methods = 'PGD-ATT'", "did you mean 'PGD-AT'?"]),
     (with_grid(seeds=[]), ["seeds", "at least 1 item"]),

@@ -6,9 +6,12 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from raat_core.arguments import Parser
 from raat_core.errors import UserError
+from raat_core.validation import one_line
 from raat_sweep.budget import show_plan
 from raat_sweep.config import read_config_file
 from raat_sweep.items import product_names
@@ -17,9 +20,9 @@ from raat_sweep.reference import write_reference
 from raat_sweep.watch import DEFAULT_CONFIG, watch
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 2 for bad input, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m raat_sweep", description=__doc__)
+    parser = Parser(prog="python -m raat_sweep", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="print a config's tables and where everything is")
     show.add_argument("config", type=Path)
@@ -43,7 +46,7 @@ def main() -> int:
     reference = commands.add_parser("reference", help="write config/defaults.yaml and the schemas")
     reference.add_argument("root", type=Path, nargs="?", default=Path())
     reference.set_defaults(run=lambda options: write_reference(options.root))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         options.run(options)
         sys.stdout.flush()
@@ -55,6 +58,9 @@ def main() -> int:
     except BrokenPipeError:
         # `... | head` has read enough; nothing is left to be flushed at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # A disk or a path that nothing above expected.
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -6,31 +6,34 @@ them.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.errors import UserError
 from raat_core.methods.base import MethodSettings, load_plugin
+from raat_core.plain_data import parse_text, read_text
 from raat_core.precision import FP32, Precision
 from raat_core.spec import ArchitectureName, MethodField, Recipe, Selection, check_folder_name
-from raat_core.validation import Frozen, explain, parse, suggest
+from raat_core.validation import Frozen, explain, parse, refuse_control_characters, suggest
 from raat_sweep.entries import (
     BUILT_IN_DATA_SETS,
     AttackEntry,
     DerivedEntry,
     ImageFolderEntry,
+    OneLine,
     ThreatModelEntry,
 )
 from raat_sweep.item_models import Claim, Comparison, Figure, Grid, Item, Table
 
-ITEM_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+ITEM_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,99}"
+"""Also a file's name, which file systems bound."""
 DEFAULTS: dict[str, dict[str, Any]] = {
     "threat_models": {
         "linf": {"norm": "linf", "epsilon": "8/255", "step_size": "2/255"},
@@ -77,7 +80,7 @@ class Config(Frozen):
     results: str = Field(
         "results", description="Folder for everything that is made: letters, digits, . _ + - /"
     )
-    data: str | None = Field(
+    data: OneLine | None = Field(
         None,
         description="Folder where data sets are looked for and decoded; null: RAAT_DATA of the "
         "environment, or `data`.",
@@ -92,7 +95,7 @@ class Config(Frozen):
     plugins: tuple[str, ...] = Field(
         (), description="Python files or modules that register methods of your own."
     )
-    methods: dict[str, MethodField] = Field(
+    methods: dict[OneLine, MethodField] = Field(
         default_factory=dict, description="Methods by label: a name, `variant`, settings."
     )
     threat_models: dict[str, ThreatModelEntry] = Field(
@@ -136,8 +139,12 @@ class Config(Frozen):
         path = posixpath.normpath(results)
         if not re.fullmatch(r"[A-Za-z0-9._+/-]+", path) or ".." in results.split("/"):
             raise ValueError("must be a path of letters, digits, . _ + - and /, without ..")
-        if path in (".", "/"):
+        if path in (".", "/", "//"):
             raise ValueError("must be a folder of its own")
+        if path.startswith("-"):
+            raise ValueError("must not begin with -, as options of commands do")
+        if len(path) > LONGEST_RESULTS:
+            raise ValueError(f"must have at most {LONGEST_RESULTS} characters")
         return path
 
     @property
@@ -188,7 +195,7 @@ class Config(Frozen):
             if not re.fullmatch(ITEM_NAME, name) or name == "cells":
                 raise ValueError(
                     f"items.{name}: a name must be letters, digits, - and _, a letter first, "
-                    f"and not `cells`"
+                    f"at most 100, and not `cells`"
                 )
             for where, labels, methods in item.labels_at(f"items.{name}"):
                 for label in labels:
@@ -314,10 +321,17 @@ def _check_varied(where: str, grid: Grid, settings: MethodSettings) -> None:
 
 
 ROOT = Path(__file__).resolve().parents[2]
+LONGEST_RESULTS = 200
+"""Characters of the path: what lies below has to fit into a path, too."""
 
 
 def find_file(path: str) -> Path:
-    """A file that a config names: from where the program runs or, else, of this checkout."""
+    """A file that a config names: from where the program runs or, else, of this checkout.
+
+    Raises:
+        ValueError: no file can have this name.
+    """
+    refuse_control_characters(path)
     given = Path(path)
     return ROOT / given if not given.exists() and (ROOT / given).exists() else given
 
@@ -333,6 +347,11 @@ def read_config(data: Mapping[str, Any], source: str) -> Config:
     if not isinstance(plugins, (list, tuple)) or not all(isinstance(p, str) for p in plugins):
         raise UserError(f"{source}: plugins = {plugins!r}: must be a list of files or modules")
     for plugin in plugins:
+        if os.pathsep in plugin:
+            raise UserError(
+                f"{source}: plugins = '{plugin}': must have no '{os.pathsep}', which separates "
+                f"plugins in the environment of jobs"
+            )
         try:
             load_plugin(plugin)
         except UserError as error:
@@ -352,7 +371,11 @@ def _extended(data: Mapping[str, Any], source: str, seen: tuple[str, ...] = ()) 
         raise UserError(f"{source}: extends = {path!r}: must be a config's path")
     if path in seen:
         raise UserError(f"{source}: extends = '{path}': these configs extend each other")
-    merged = _extended(_load(find_file(path)), path, (*seen, path))
+    try:
+        found = find_file(path)
+    except ValueError as error:
+        raise UserError(f"{source}: extends = {path!r}: {error}") from None
+    merged = _extended(_load(found), path, (*seen, path))
     for key, value in data.items():
         before = merged.get(key)
         is_mapping = isinstance(before, Mapping) and isinstance(value, Mapping)
@@ -369,13 +392,19 @@ def read_config_file(path: Path) -> Config:
     return read_config(_load(path), str(path))
 
 
+def check_config_files(paths: Iterable[Path]) -> None:
+    """Refuse files that another program has read, and read more than it made known.
+
+    Raises:
+        UserError: a key stands twice in one of them.
+    """
+    for path in paths:
+        if "__use_yte__" not in read_text(path):  # Else it is a template, not yet YAML.
+            _load(path)
+
+
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
+    data = parse_text(read_text(path), str(path))
     if not isinstance(data, dict):
         raise UserError(f"{path}: must be a mapping of keys to values")
     return data

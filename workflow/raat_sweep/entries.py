@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from raat_core.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.spec import (
     FOLDER_NAME,
+    LARGEST_COUNT,
     ArchitectureName,
     AutoAttackEvaluation,
     CleanEvaluation,
@@ -18,11 +19,19 @@ from raat_core.spec import (
     PgdEvaluation,
     ThreatModel,
 )
-from raat_core.validation import Frozen, PixelFraction, suggest
+from raat_core.validation import (
+    Frozen,
+    PixelFraction,
+    of_kind,
+    refuse_control_characters,
+    suggest,
+)
 
 WITH_TRAINING = "training"
 """The job whose attacks run in the process that trains the cell."""
 BUILT_IN_DATA_SETS = tuple(name for name in DATA_SETS if "@" not in name)
+OneLine: TypeAlias = Annotated[str, AfterValidator(refuse_control_characters)]
+"""A path or a label: it stands in files and messages of one line."""
 DataSetName: TypeAlias = Annotated[
     str,
     WithJsonSchema(
@@ -45,7 +54,7 @@ class ThreatModelEntry(Frozen):
     norm: Norm = Field(description="Norm of the ball.")
     epsilon: PixelFraction = Field(description="Radius of the ball.")
     step_size: PixelFraction = Field(description="Step size of training and of PGD attacks.")
-    steps: int = Field(10, ge=1, description="Steps of the training attack.")
+    steps: int = Field(10, ge=1, le=LARGEST_COUNT, description="Steps of the training attack.")
     datasets: dict[DataSetName, BallOverride] = Field(
         default_factory=dict, description="Data sets with a ball of their own."
     )
@@ -84,7 +93,9 @@ class _AttackEntry(Frozen):
     samples: int | None = Field(
         None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
     )
-    batch_size: int = Field(256, ge=1, description="Images at a time; random draws depend on it.")
+    batch_size: int = Field(
+        256, ge=1, le=LARGEST_COUNT, description="Images at a time; random draws depend on it."
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
     shards: ShardCount | dict[ArchitectureName, ShardCount] = Field(
         1,
@@ -147,9 +158,11 @@ class PgdEntry(_AttackEntry):
     objective: Literal["cross-entropy", "kl", "margin"] = Field(
         "cross-entropy", description="What is maximised; margin is the C&W attack."
     )
-    steps: int = Field(ge=1, description="Number of steps.")
+    steps: int = Field(ge=1, le=LARGEST_COUNT, description="Number of steps.")
     step_size: PixelFraction | None = Field(None, description="null: the threat model's.")
-    restarts: int = Field(1, ge=1, description="Random starts; one success counts.")
+    restarts: int = Field(
+        1, ge=1, le=LARGEST_COUNT, description="Random starts; one success counts."
+    )
 
     def resolve(self, threat: ThreatModel) -> Evaluation:
         """The evaluation in a threat model's ball."""
@@ -179,7 +192,9 @@ class AutoAttackEntry(_AttackEntry):
 
 
 AttackEntry: TypeAlias = Annotated[
-    CleanEntry | PgdEntry | AutoAttackEntry, Field(discriminator="kind")
+    CleanEntry | PgdEntry | AutoAttackEntry,
+    Field(discriminator="kind"),
+    of_kind("clean", "pgd", "autoattack"),
 ]
 
 
@@ -203,7 +218,9 @@ class DerivedEntry(Frozen):
 class ImageFolderEntry(Frozen):
     """A folder of images of your own: train/<class>/..., test/<class>/..."""
 
-    path: str = Field(min_length=1, description="The folder; relative paths start where you run.")
+    path: OneLine = Field(
+        min_length=1, description="The folder; relative paths start where you run."
+    )
     image_size: int = Field(
         ge=4,
         le=1024,

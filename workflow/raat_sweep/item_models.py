@@ -9,8 +9,8 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from raat_core.catalogue import ARCHITECTURES
 from raat_core.spec import Checkpoint
-from raat_core.validation import Frozen, suggest
-from raat_sweep.entries import DataSetName
+from raat_core.validation import Frozen, of_kind, suggest
+from raat_sweep.entries import DataSetName, OneLine
 
 GridArchitecture: TypeAlias = Annotated[
     str, WithJsonSchema({"anyOf": [{"enum": list(ARCHITECTURES)}, {"type": "string"}]})
@@ -36,16 +36,21 @@ class Grid(Frozen):
     @model_validator(mode="after")
     def _check_repeats(self) -> Grid:
         for key in ("datasets", "architectures", "methods", "seeds"):
-            values = getattr(self, key)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key} = {list(values)}: the same value stands there twice")
+            _refuse_repeats(key, getattr(self, key))
         for seed in self.seeds:
             if not 0 <= seed < 2**31:
                 raise ValueError(f"seeds = {list(self.seeds)}: must be from 0 to 2^31 - 1")
         for setting, values in self.vary.items():
             if not values:
                 raise ValueError(f"vary.{setting} = []: must have at least one value")
+            _refuse_repeats(f"vary.{setting}", values)
         return self
+
+
+def _refuse_repeats(key: str, values: Sequence[object]) -> None:
+    # By their text: of `vary`, values may be anything, lists too.
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError(f"{key} = {list(values)}: the same value stands there twice")
 
 
 class _Item(Frozen):
@@ -82,7 +87,7 @@ class Table(_Item):
     metrics: tuple[str, ...] = Field(
         min_length=1, description="Columns: names from `attacks` or `derived`."
     )
-    cited: str | None = Field(
+    cited: OneLine | None = Field(
         None,
         description="A CSV of published numbers (as config/published/*.csv); its rows for the data "
         "sets, architectures and balls of this table stand beside the measured ones, marked.",
@@ -103,6 +108,11 @@ class Table(_Item):
     def labels_at(self, where: str) -> list[tuple[str, Iterable[str], Mapping[str, object]]]:
         """See `_Item`."""
         return [(f"{where}.ours", self.ours, _methods_of(self.grids))]
+
+    @model_validator(mode="after")
+    def _check(self) -> Table:
+        _refuse_repeats("metrics", self.metrics)
+        return self
 
 
 class Panel(Frozen):
@@ -127,6 +137,7 @@ class Panel(Frozen):
         allowed = ["epoch", "method", *sorted(varied)]
         if self.x not in allowed:
             raise ValueError(f"x = '{self.x}'{suggest(self.x, allowed)}")
+        _refuse_repeats("metrics", self.metrics)
         if self.x == "epoch" and set(self.metrics) - {"clean", "robust"}:
             raise ValueError(
                 f"metrics = {list(self.metrics)}: with x: epoch, allowed: clean, robust"
@@ -198,7 +209,7 @@ class Comparison(_Item):
     """Measured against published numbers, and claims with their tests."""
 
     kind: Literal["comparison"] = "comparison"
-    published: dict[str, str] = Field(
+    published: dict[str, OneLine] = Field(
         default_factory=dict, description="Tables by name, each with its CSV of published numbers."
     )
     claims: tuple[Claim, ...] = Field((), description="What is tested.")
@@ -220,4 +231,8 @@ class Comparison(_Item):
         return [(f"{where}.claims.{i}.metric", [c.metric]) for i, c in enumerate(self.claims)]
 
 
-Item: TypeAlias = Annotated[Table | Figure | Comparison, Field(discriminator="kind")]
+Item: TypeAlias = Annotated[
+    Table | Figure | Comparison,
+    Field(discriminator="kind"),
+    of_kind("table", "figure", "comparison"),
+]

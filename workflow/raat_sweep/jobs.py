@@ -34,7 +34,10 @@ def hold_results(results: Path) -> None:
     Raises:
         UserError: another process holds it; says which.
     """
-    results.mkdir(parents=True, exist_ok=True)
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"results = '{results}': cannot be made: {error.strerror}") from None
     # Never left: the block ends with the process.
     _held.enter_context(exclusive(results, "being filled"))
 
@@ -50,7 +53,18 @@ def require_writable(results: Path) -> None:
     Raises:
         UserError: names the folder that is in the way.
     """
-    nearest = next(path for path in (results, *results.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        reason = "is not a folder" if not nearest.is_dir() else "cannot be written"
-        raise UserError(f"results = '{results}': {nearest} {reason}")
+    nearest = require_folder("results", results)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"results = '{results}': {nearest} cannot be written")
+
+
+def require_folder(key: str, folder: Path) -> Path:
+    """The folder, or else the nearest one above it that is there.
+
+    Raises:
+        UserError: a file is in the way; names it.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{key} = '{folder}': {nearest} is not a folder")
+    return nearest

@@ -21,9 +21,10 @@ from raat_core.spec import (
     EvaluationList,
     ImageFolder,
     ThreatModel,
+    check_attack,
     evaluation_name,
 )
-from raat_core.validation import format_fraction, parse, suggest
+from raat_core.validation import format_fraction, one_line, parse, suggest
 from raat_sweep.config import Config, find_file
 from raat_sweep.entries import WITH_TRAINING
 from raat_sweep.item_models import Claim, Comparison, Grid, Item, Panel, Table
@@ -95,7 +96,7 @@ class Plan:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.data = data_root(config.data)
+        self.data = _data_folder(config.data)
         self._folders: dict[str, ImageFolder] = {}
         self.cells: dict[str, Cell] = {}
         self._published: dict[str, Published] = {}
@@ -112,7 +113,7 @@ class Plan:
                 for point in part.points:
                     self.cells[point.cell.name] = point.cell
                     for metric in part.attacks:
-                        self._check_samples(f"items.{name}", metric, point.cell)
+                        self._check_attack(f"items.{name}", metric, point.cell)
                         key = self._job_key(point.cell, part.checkpoint, metric)
                         wanted = attacks.setdefault(key, {})
                         evaluation = self._attack(metric, point.cell)
@@ -290,6 +291,8 @@ class Plan:
     def _part(self, letter: str, shown: Table | Panel, where: str, checkpoint: Checkpoint) -> Part:
         over_epochs = isinstance(shown, Panel) and shown.x == "epoch"
         attacks = () if over_epochs else self.config.attacks_of(shown.metrics)
+        if isinstance(shown, Table) and shown.cited is not None:
+            self._read(shown.cited, f"{where}.cited")
         part = Part(letter, shown, list(self._points(where, shown.grids)), attacks, checkpoint)
         return replace(part, points=_distinct_points(where, part))
 
@@ -389,13 +392,12 @@ class Plan:
         folder = self._folders[dataset]
         return {"dataset": folder.register(), "image_folder": folder}
 
-    def _check_samples(self, where: str, metric: str, cell: Cell) -> None:
-        """As the config does for data sets of the catalogue."""
-        if cell.image_folder is not None:
-            try:
-                self.config.check_samples(metric, where, cell.dataset)
-            except ValueError as error:
-                raise UserError(f"{error}") from None
+    def _check_attack(self, where: str, metric: str, cell: Cell) -> None:
+        """Before anything is trained for it."""
+        try:
+            check_attack(self._attack(metric, cell), cell.dataset)
+        except ValueError as error:
+            raise UserError(f"attacks.{metric}: {error}, which {where} asks for") from None
 
     @cached_property
     def prepared(self) -> list[str]:
@@ -414,6 +416,19 @@ class Plan:
         if key not in self._resolved:
             self._resolved[key] = self.config.attacks[metric].resolve(cell.threat_model)
         return self._resolved[key]
+
+
+def _data_folder(chosen: str | None) -> Path:
+    """Where data lies: a rule's output is below it, in which Snakemake gives { and } a meaning.
+
+    Raises:
+        UserError: there are such characters, or control characters, in the path.
+    """
+    root = data_root(chosen)
+    if re.search(r"[{}]", str(root)) or one_line(root) != str(root):
+        key = "data" if chosen else "RAAT_DATA"
+        raise UserError(one_line(f"{key} = '{root}': must have no {{, }} or line breaks"))
+    return root
 
 
 def _place(point: Point, part: Part) -> dict[str, Any]:

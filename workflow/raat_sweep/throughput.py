@@ -23,7 +23,7 @@ from raat_core.errors import UserError
 from raat_core.operations import ImageShape
 from raat_core.show import read_history
 from raat_core.spec import Cell, Evaluation
-from raat_core.storage import read_metadata
+from raat_core.storage import read_json, read_metadata
 from raat_core.timing import Kind, hardware_name, kind_of, kind_of_training, read_timings
 from raat_sweep.folders import names_in
 
@@ -291,7 +291,7 @@ def read_throughput(results: Path, cells: Mapping[str, Cell], most: int = MOST_C
     for folder in _spread([folder for folder in cell_folders if folder.manifest.exists()], most):
         name = folder.path.name
         try:
-            manifest = folder.read_manifest()
+            manifest = read_json(folder.manifest)
             cell = cells.get(name) or folder.read_cell()
             trained, final = _accuracies(folder, manifest)
             accuracies[name] = final
@@ -306,7 +306,7 @@ def read_throughput(results: Path, cells: Mapping[str, Cell], most: int = MOST_C
 def read_accuracies(folder: CellFolder) -> Accuracies | None:
     """Of a trained cell's best checkpoint on the split that chose it; None if it does not say."""
     try:
-        return _accuracies(folder, folder.read_manifest())[1]
+        return _accuracies(folder, read_json(folder.manifest))[1]
     except (UserError, LookupError, TypeError, ValueError):
         return None
 

@@ -9,9 +9,14 @@ ROOT = Path(str(workflow.current_basedir)).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow")]
 
 from raat_core.errors import UserError
-from raat_sweep.config import read_config
+from raat_sweep.config import check_config_files, read_config
 from raat_sweep.items import build_with_gaps, describe, describe_cells, product_names
-from raat_sweep.jobs import hold_results, prepare_environment, require_writable
+from raat_sweep.jobs import (
+    hold_results,
+    prepare_environment,
+    require_folder,
+    require_writable,
+)
 from raat_sweep.plan import Plan
 from raat_sweep.resources import (
     resources_of_attacks,
@@ -22,8 +27,11 @@ from raat_sweep.shards import shard_name
 from raat_sweep.throughput import Throughput, read_throughput
 
 try:
+    if workflow.is_main_process:
+        check_config_files(map(Path, workflow.configfiles))
     PLAN = Plan(read_config(config, "config"))
     require_writable(Path(PLAN.config.results))
+    require_folder("data", PLAN.data)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -20,6 +20,7 @@ from snakemake_executor_plugin_submitit.describe import _plain
 from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord, Journal, JournalInUse
 from snakemake_executor_plugin_submitit.local import Pool, gpus_of_this_machine
 from snakemake_executor_plugin_submitit.request import BadRequest, request_of
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.state import TaskState
 from snakemake_executor_plugin_submitit.task import JobFailed, Task
 
@@ -268,6 +269,49 @@ def test_a_damaged_result_is_none(attempt: Attempt) -> None:
     assert cluster.read_result(attempt) is None
 
 
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_result_that_would_run_something_is_none(attempt: Attempt, tmp_path: Path) -> None:
+    leave(attempt, "success", Bomb(tmp_path / "went-off"))
+    assert cluster.read_result(attempt) is None
+    assert not (tmp_path / "went-off").exists()
+
+
+BAD_SETTINGS = [
+    (ExecutorSettings(restarts=-1), "submitit-restarts = -1: must be a whole number of at least 0"),
+    (ExecutorSettings(grace=0), "submitit-grace = 0: must be a whole number of at least 1"),
+    (ExecutorSettings(array_size=0), "submitit-array-size = 0: must be"),
+    (ExecutorSettings(default_runtime=0), "submitit-default-runtime = 0: must be"),
+    (ExecutorSettings(pending_patience=-1), "submitit-pending-patience = -1: must be"),
+    (ExecutorSettings(cores=0), "submitit-cores = 0: must be"),
+    (ExecutorSettings(gpus="0,1,0"), "submitit-gpus = '0,1,0': the same GPU stands there twice"),
+]
+
+
+@pytest.mark.parametrize(("settings", "words"), BAD_SETTINGS)
+def test_settings_that_mean_nothing(settings: ExecutorSettings, words: str) -> None:
+    assert (settings.mistake() or "").startswith(words)
+    assert ExecutorSettings().mistake() is None
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        ({"slurm_partition": "gpu\n#SBATCH --wrap=x"}, "slurm_partition = .*no line breaks"),
+        ({"slurm_extra": "--comment='a"}, "slurm_extra = .*No closing quotation"),
+    ],
+)
+def test_resources_that_would_be_more_than_one(resources: dict[str, str], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        request_of(resources, 1, 60)
+
+
 def test_out_of_memory_without_control_groups_is_told_from_slurms_message(attempt: Attempt) -> None:
     (attempt.folder / "7_0_0_log.err").write_text(
         "slurmstepd-n1: error: StepId=4.0 exceeded memory limit (112 > 104), being killed\n"
@@ -298,6 +342,24 @@ def test_more_gpus_than_there_are_never_come() -> None:
     with pytest.raises(Refused, match="gpu = 2: this machine has 1"):
         Pool(["0"], cores=1).free(2, 1)
     assert Pool([], cores=1).free(2, 1) == ()
+
+
+def test_jobs_that_share_gpus_go_to_the_least_busy_one() -> None:
+    pool = Pool(["0", "1"], cores=8, jobs_per_gpu=2)
+    given = []
+    for job in "abcd":
+        free = pool.free(1, 1)
+        assert free is not None
+        pool.take(job, free, 1)
+        given.append(free)
+    assert given == [("0",), ("1",), ("0",), ("1",)]
+    assert pool.free(1, 1) is None
+    assert pool.free(0, 1) == ()
+    pool.release("b")
+    assert pool.free(1, 1) == ("1",)
+    assert pool.free(2, 1) is None  # A job of two GPUs needs room on both.
+    pool.release("a")
+    assert set(pool.free(2, 1) or ()) == {"0", "1"}
 
 
 def test_gpus_that_are_hidden_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

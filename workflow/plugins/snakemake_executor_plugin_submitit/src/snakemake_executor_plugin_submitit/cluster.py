@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Literal, TypeAlias, TypeVar
+from pickle import Unpickler, UnpicklingError
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from submitit.core.utils import JobPaths, environment_variables, pickle_load
+from submitit.core.utils import JobPaths, environment_variables
 from submitit.helpers import clean_env
 
 from snakemake_executor_plugin_submitit.journal import Attempt
@@ -198,10 +198,18 @@ def read_result(attempt: Attempt) -> tuple[str, object] | None:
     if not paths.result_pickle.exists():
         return None
     try:
-        outcome, result = pickle_load(paths.result_pickle)
-    except (EOFError, OSError, ValueError, UnpicklingError):
+        with paths.result_pickle.open("rb") as file:
+            outcome, result = _Plain(file).load()
+    except (EOFError, OSError, ValueError, TypeError, UnpicklingError):
         return None
     return outcome, result
+
+
+class _Plain(Unpickler):
+    """Reads text and nothing: a pickle that asks for anything else, to run it perhaps, is none."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise UnpicklingError(f"{module}.{name} in the result of a job")
 
 
 def cause_of(attempt: Attempt, state: State, result: tuple[str, object] | None) -> str:

@@ -100,6 +100,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def __init__(self, workflow: Any, logger: Any) -> None:
         # Before the base class's constructor, which starts the thread that checks jobs.
         self._settings: ExecutorSettings = workflow.executor_settings or ExecutorSettings()
+        if mistake := self._settings.mistake():
+            raise WorkflowError(mistake)
         self._folder = Path(workflow.persistence.path).absolute() / "submitit"
         self._logs = Path(self._settings.logs or self._folder / "logs").absolute()
         self._journal = _open_journal(self._folder)
@@ -144,6 +146,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             Pool(
                 gpus=gpus_of_this_machine() if gpus is None else gpu_ids(gpus),
                 cores=settings.cores or len(os.sched_getaffinity(0)),
+                jobs_per_gpu=settings.jobs_per_gpu,
             )
         )
         local.adopt(a for a in self._journal.live.values() if a.cluster == "local")

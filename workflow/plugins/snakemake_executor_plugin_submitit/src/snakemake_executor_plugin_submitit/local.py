@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,11 +84,12 @@ class Pool:
 
     gpus: Sequence[str]
     cores: int
+    jobs_per_gpu: int = 1
     held: dict[str, tuple[tuple[str, ...], int]] = field(default_factory=dict)
     """By submission: GPU ids and number of cores."""
 
     def free(self, gpus: int, cores: int) -> tuple[str, ...] | None:
-        """GPU ids for a job; None if there are not enough free GPUs or cores now.
+        """GPU ids for a job, the least busy ones; None if there is no room for it now.
 
         On a machine without any GPU, jobs that ask for one run on the CPU.
 
@@ -97,8 +99,9 @@ class Pool:
         if gpus > len(self.gpus) > 0:
             raise Refused(f"gpu = {gpus}: this machine has {len(self.gpus)}")
         wanted = min(gpus, len(self.gpus))
-        busy = {gpu for ids, _ in self.held.values() for gpu in ids}
-        free = [gpu for gpu in self.gpus if gpu not in busy][:wanted]
+        jobs = Counter(gpu for ids, _ in self.held.values() for gpu in ids)
+        with_room = [gpu for gpu in self.gpus if jobs[gpu] < self.jobs_per_gpu]
+        free = sorted(with_room, key=lambda gpu: jobs[gpu])[:wanted]
         used = sum(count for _, count in self.held.values())
         enough = len(free) == wanted and used + min(cores, self.cores) <= self.cores
         return tuple(free) if enough else None

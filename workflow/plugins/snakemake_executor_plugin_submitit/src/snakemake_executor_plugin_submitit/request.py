@@ -120,13 +120,19 @@ def _number(resources: Mapping[str, Any], name: str, default: int | None) -> int
 
 def _text(resources: Mapping[str, Any], name: str) -> str | None:
     value = resources.get(name)
+    if value is not None and not str(value).isprintable():
+        raise BadRequest(f"{name} = {value!r}: must have no line breaks")
     return None if value in (None, "") else str(value)
 
 
 def _extra_options(text: str) -> tuple[tuple[str, str | bool], ...]:
     """`--mail-type=END --exclusive` as pairs of long options."""
     pairs: list[tuple[str, str | bool]] = []
-    for word in shlex.split(text):
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise BadRequest(f"slurm_extra = {text!r}: {error}") from None
+    for word in words:
         name, separator, value = word.partition("=")
         if not name.startswith("--") or len(name) < 3:
             raise BadRequest(

@@ -78,6 +78,36 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
             "CUDA_VISIBLE_DEVICES and nvidia-smi show."
         },
     )
+    jobs_per_gpu: int = field(
+        default=1,
+        metadata={
+            "help": "local: jobs that share a GPU, for models that do not fill it; their memory "
+            "has to fit together."
+        },
+    )
     cores: Optional[int] = field(
         default=None, metadata={"help": "local: cores to use; default: all of this process."}
     )
+
+    def mistake(self) -> Optional[str]:
+        """The first setting with a value that means nothing, with it and what is allowed."""
+        for name, smallest in _SMALLEST.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                option = f"submitit-{name.replace('_', '-')}"
+                return f"{option} = {value}: must be a whole number of at least {smallest}"
+        gpus = [name.strip() for name in (self.gpus or "").split(",")]
+        if len(set(gpus)) < len(gpus):
+            return f"submitit-gpus = '{self.gpus}': the same GPU stands there twice"
+        return None
+
+
+_SMALLEST = {
+    "restarts": 0,
+    "grace": 1,
+    "default_runtime": 1,
+    "array_size": 1,
+    "pending_patience": 0,
+    "cores": 1,
+    "jobs_per_gpu": 1,
+}
