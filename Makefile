@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow:$(CURDIR)/$(PLUGIN)/src
 # One thread a process: several on the same few cores slow each other down tenfold.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env demo test quick lint clean-demo
+.PHONY: env demo test bench faults quick lint clean-demo
 
 env: $(VENV)/.installed
 
@@ -26,6 +26,15 @@ demo: env
 
 test: env
 	python -m pytest -n $(CORES) --dist worksteal
+
+# Kills at random moments, failing storage, damaged files: KILLS=1000 for a night.
+KILLS ?= 100
+faults: env
+	FAULTS_KILLS=$(KILLS) python -m pytest -n $(CORES) --dist worksteal -m faults tests/faults
+
+# A training step beside a textbook's; BENCH="--methods raat --rounds 5", or "--help".
+bench: env
+	OMP_NUM_THREADS= python benchmarks/speed.py $(BENCH)
 
 quick: env
 	python -m pytest -n $(CORES) --dist worksteal -m "not slow"

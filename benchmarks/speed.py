@@ -27,6 +27,7 @@ from workers import Job, Worker
 
 from raat_core.cost import operations_of
 from raat_core.environment import hardware
+from raat_core.memory import keep_freed_memory
 from raat_core.methods.base import method_class
 from raat_core.models.build import build_model
 from raat_core.timing import hardware_name
@@ -46,6 +47,7 @@ def main() -> None:
     """Print the tables that were asked for."""
     options = _options()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # A limit is what is reached under the best conditions.
     base = Job(
         side="ours",
         method="pgd-at",

@@ -84,11 +84,12 @@ def train(
 
     Raises:
         Interrupted: by a signal, after saving.
-        UserError: bad files, a loss that is not finite, a folder that cannot be written.
+        UserError: bad files, a loss that is not finite, a folder that cannot be written, or
+            that was moved or taken by another process meanwhile.
     """
     cell_folder = CellFolder(folder)
     cell_folder.write_spec(cell)
-    with StopRequest() as stop, exclusive(folder, "being trained", wait=stop.check):
+    with StopRequest() as stop, exclusive(folder, "being trained", wait=stop.check) as lock:
         if cell_folder.manifest.exists():
             _require_finished(cell_folder, cell)
             return folder
@@ -99,6 +100,7 @@ def train(
             device=pick_device(device),
             check_stop=stop.check,
             reporter=reporter or Reporter(),
+            check_lock=lock.require,
         )
         training.run()
     return folder

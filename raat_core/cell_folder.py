@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raat_core.errors import UserError
+from raat_core.errors import Damaged, UserError
 from raat_core.spec import Cell, Checkpoint
 from raat_core.storage import Arrays, read_arrays, read_json, write_json, write_text
 from raat_core.validation import parse
@@ -87,20 +88,42 @@ class CellFolder:
         """Store the whole spec; a folder that holds another cell's is refused.
 
         Raises:
-            UserError: the folder holds another spec, or cannot be written.
+            UserError: the folder holds another spec or a damaged one, or cannot be written.
         """
         if not self.spec.exists():
             write_json(self.spec, cell.to_json())
         elif self.read_cell() != cell:
-            raise UserError(f"{self.path} holds another cell: see {self.spec}")
+            raise UserError(
+                f"{self.path} holds another cell: see {self.spec}; if that file is damaged, "
+                f"remove it and give the same command again"
+            )
 
     def read_cell(self) -> Cell:
-        """The cell of this folder.
+        """The cell of this folder; a finished one's as the manifest has it, under its checksum.
 
         Raises:
             UserError: the spec is missing, damaged or invalid.
         """
-        return parse(Cell, read_json(self.spec), str(self.spec))
+        kept = self._cell_in_manifest()
+        try:
+            found = parse(Cell, read_json(self.spec), str(self.spec))
+            if kept is None or found == kept:
+                return found
+            problem = f"{self.spec} is damaged: it is not the spec in {self.manifest.name}"
+        except UserError as error:
+            if kept is None:
+                advice = "remove it and give the same command again" if self.spec.exists() else ""
+                raise UserError("; ".join(filter(None, [str(error), advice]))) from error
+            problem = str(error)
+        print(f"warning: {problem}; the copy in {self.manifest} is used", flush=True)
+        return kept
+
+    def _cell_in_manifest(self) -> Cell | None:
+        """The copy of the spec that the manifest of a finished training holds."""
+        if not self.manifest.exists():
+            return None
+        spec = self.read_manifest().get("spec")
+        return None if spec is None else parse(Cell, spec, str(self.manifest))
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest of a finished training.
@@ -110,15 +133,17 @@ class CellFolder:
         """
         if not self.manifest.exists():
             raise UserError(f"{self.path}: this cell is not trained, there is no manifest.json")
-        manifest: Any = read_json(self.manifest)
-        for place, kind in _OF_MANIFEST.items():
-            value = manifest
-            for key in place.split("."):
-                value = value.get(key) if isinstance(value, dict) else None
-            if not isinstance(value, kind):
-                raise UserError(f"{self.manifest} is damaged: {place} = {value!r:.60}")
-        whole: dict[str, Any] = manifest
-        return whole
+        try:
+            return _read_manifest(self.manifest)
+        except Damaged as damage:
+            raise self._lost(damage) from damage
+
+    def _lost(self, damage: Damaged) -> Damaged:
+        """What to tell of a damaged file of a finished training, of which there is no other."""
+        return Damaged(
+            f"{damage}; put back a copy of it, or remove {self.path} and give the same command "
+            f"again to make this cell anew"
+        )
 
     def read_weights(self, checkpoint: Checkpoint) -> Weights:
         """A checkpoint, verified against its own checksum and the manifest's.
@@ -128,16 +153,57 @@ class CellFolder:
         """
         expected = self.read_manifest()["weights_sha256"][checkpoint]
         path = self.weights(checkpoint)
-        arrays, metadata, found = read_arrays(path)
-        if found != expected:
-            raise UserError(f"{path} is not the checkpoint that {self.manifest} describes")
+        try:
+            arrays, metadata, found = read_arrays(path)
+            if found != expected:
+                raise Damaged(f"{path} is not the checkpoint that {self.manifest} describes")
+        except Damaged as damage:
+            raise self._lost(damage) from damage
         return Weights(arrays, metadata["epoch"], found)
 
-    def write_history(self, rows: Sequence[dict[str, Any]]) -> None:
-        """One row per epoch; empty where an epoch was not evaluated, or has no such loss term."""
+    def require_whole_history(self) -> None:
+        """Hold the history of a finished training against the manifest's checksum.
+
+        Raises:
+            UserError: it is damaged, or cannot be read.
+        """
+        expected = self.read_manifest().get("history_sha256")
+        try:
+            found = hashlib.sha256(self.history.read_bytes()).hexdigest()
+        except OSError as error:
+            raise UserError(f"cannot read {self.history}: {error.strerror}") from error
+        if expected not in (None, found):
+            raise self._lost(
+                Damaged(f"{self.history} is damaged: its checksum does not match its contents")
+            )
+
+    def write_history(self, rows: Sequence[dict[str, Any]]) -> str:
+        """One row per epoch; empty where an epoch was not evaluated, or has no such loss term.
+
+        Returns:
+            The file's SHA-256.
+        """
         text = io.StringIO()
         columns = list(dict.fromkeys(key for row in rows for key in row))
         writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.history, text.getvalue())
+        return hashlib.sha256(text.getvalue().encode()).hexdigest()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest in which everything that others read stands.
+
+    Raises:
+        Damaged: it is not whole.
+        UserError: it cannot be read.
+    """
+    manifest: dict[str, Any] = read_json(path)
+    for place, kind in _OF_MANIFEST.items():
+        value: Any = manifest
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, kind):
+            raise Damaged(f"{path} is damaged: {place} = {value!r:.60}")
+    return manifest

@@ -37,7 +37,7 @@ from raat_core.spec import (
     attacks_on,
     check_attack,
 )
-from raat_core.storage import write_json
+from raat_core.storage import write_json, write_sealed_json
 from raat_core.timing import hardware_name
 from raat_core.validation import one_line, parse, suggest
 
@@ -261,7 +261,7 @@ def _say(line: str) -> None:
 
 def _write_summary(options: argparse.Namespace, summary: dict[str, Any]) -> None:
     if options.summary:
-        write_json(options.summary, summary)
+        write_sealed_json(options.summary, summary)
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -1,10 +1,14 @@
-"""The two ways in which a run ends early on purpose."""
+"""The ways in which a run ends early on purpose."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
     """Bad input: the message is one clear line per mistake, shown without a traceback."""
+
+
+class Damaged(UserError):
+    """A file was read and is not what was written: cut short, or with other bits."""
 
 
 class Interrupted(Exception):

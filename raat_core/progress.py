@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Any
@@ -53,5 +54,7 @@ class ConsoleReporter(Reporter):
             parts.append(f"clean {row['clean_accuracy']:.2f}%")
             parts.append(f"robust {row['robust_accuracy']:.2f}%")
         parts.append(f"{row['seconds']:.1f} s")
-        tqdm.write("  ".join(parts), file=sys.stdout)
-        sys.stdout.flush()
+        # A full disk under the log is no reason to lose the epoch, which is saved next.
+        with contextlib.suppress(OSError):
+            tqdm.write("  ".join(parts), file=sys.stdout)
+            sys.stdout.flush()

@@ -16,6 +16,10 @@ import yaml
 from toy import Head, start_head
 
 from conftest import GRID
+from raat_core.cell_folder import CellFolder
+from raat_core.evaluation.records import Record
+from raat_core.spec import CHECKPOINTS
+from snakemake_executor_plugin_submitit.journal import Attempt, Journal
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_SOURCE = "workflow/plugins/snakemake_executor_plugin_submitit/src"
@@ -31,6 +35,30 @@ CONFIG: dict[str, Any] = {
         "tiny": {"kind": "table", "title": "T", "metrics": ["clean", "pgd10"], "grids": [GRID]}
     },
 }
+
+
+def without_times(row: dict[str, str]) -> dict[str, str]:
+    """What is the same whenever and wherever it is computed."""
+    return {key: value for key, value in row.items() if not key.endswith("seconds")}
+
+
+def numbers_of(cell: CellFolder) -> dict[str, Any]:
+    """Checksums of a trained cell's weights, its history, and what its records say of each image.
+
+    All of it is read with its checksum.
+    """
+    with cell.history.open(newline="") as file:
+        history = [without_times(row) for row in csv.DictReader(file)]
+    records = {path.stem: Record.read(path) for path in (cell.path / "records").glob("*.*")}
+    return {
+        "weights": {name: cell.read_weights(name).sha256 for name in CHECKPOINTS},
+        "history": history,
+        "best": cell.read_manifest()["best"],
+        "records": {
+            name: [record.index.tolist(), record.label.tolist(), record.prediction.tolist()]
+            for name, record in records.items()
+        },
+    }
 
 
 class Checkout:
@@ -72,12 +100,16 @@ class Checkout:
 
     def start(self, profile: str, environment: Mapping[str, str], *arguments: str) -> Head:
         """Start Snakemake with a profile, as in a terminal of its own."""
+        return self.start_plain("--profile", profile, *arguments, environment=environment)
+
+    def start_plain(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Head:
+        """Start Snakemake with arguments such as `--cores 2`, as in a terminal of its own."""
         (self.path / "config.yaml").write_text(yaml.safe_dump(self.config))
         packages = (self.path, self.path / "workflow", self.path / PLUGIN_SOURCE)
         return start_head(
-            [*("--configfile", "config.yaml", "--profile", profile), *arguments],
+            ["--configfile", "config.yaml", *arguments],
             self.path,
-            {**environment, "PYTHONPATH": os.pathsep.join(map(str, packages))},
+            {**(environment or {}), "PYTHONPATH": os.pathsep.join(map(str, packages))},
         )
 
     def run(self) -> str:
@@ -92,6 +124,29 @@ class Checkout:
         assert finished.returncode == 0, finished.stderr
         rows = re.findall(r"^(\w+) +(\d+)$", finished.stdout + finished.stderr, re.MULTILINE)
         return {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
+
+    @property
+    def cells(self) -> list[CellFolder]:
+        """The folders of its cells that there are."""
+        return [CellFolder(path) for path in sorted(self.path.glob("results/tiny/cells/*"))]
+
+    def numbers(self) -> dict[str, Any]:
+        """All numbers: the tables, and each cell's weights, history and records."""
+        results = self.path / "results/tiny"
+        found: dict[str, Any] = {
+            path.name: path.read_bytes()
+            for end in ("tex", "png")
+            for path in results.glob(f"*.{end}")
+        }
+        for path in results.glob("*.csv"):
+            with path.open(newline="") as file:
+                found[path.name] = [without_times(row) for row in csv.DictReader(file)]
+        return {**found, **{cell.path.name: numbers_of(cell) for cell in self.cells}}
+
+    def attempts(self) -> list[Attempt]:
+        """All jobs that were submitted by the plugin."""
+        journal = Journal.read(self.path / ".snakemake/submitit")
+        return [attempt for some in journal.submissions.values() for attempt in some if attempt.id]
 
     def table(self) -> dict[str, dict[str, str]]:
         """Rows of the table's CSV by method."""

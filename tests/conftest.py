@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from faults import tally
 from raat_core import api
 from raat_core.data.dataset import DataSet, Split
 from raat_core.methods.base import method_class
@@ -68,7 +69,18 @@ def small_data() -> DataSet:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly that what SLURM does was not tested, where there is none."""
+    """Sum up the faults; say loudly that what SLURM does was not tested, where there is none."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    found = [
+        value
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == tally.PROPERTY and report.when == "call"
+    ]
+    if found:
+        terminalreporter.section("faults")
+        for line in tally.lines(tally.summed(found)):
+            terminalreporter.line(line)
     reason = unavailable(accounting=True)
     skipped = [r for r in terminalreporter.stats.get("skipped", []) if "tests/slurm/" in r.nodeid]
     if reason and skipped:

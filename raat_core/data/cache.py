@@ -24,6 +24,8 @@ from raat_core.errors import UserError
 from raat_core.storage import (
     PARTIAL,
     Arrays,
+    Lock,
+    cannot_write,
     checksum_of,
     exclusive,
     read_json,
@@ -99,12 +101,12 @@ def cached(
         return read_cache(write_cache(folder, path.name, make(), check_stop))
 
 
-def locked(folder: Path, check_stop: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+def locked(folder: Path, check_stop: Callable[[], None]) -> contextlib.AbstractContextManager[Lock]:
     """Make a cache folder and hold its lock; waits for another process that does."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+        raise cannot_write(folder, error) from error
     return exclusive(folder, "being prepared", wait=check_stop)
 
 
@@ -196,7 +198,7 @@ def write_cache(
         temporary.chmod(temporary.stat().st_mode & 0o444)
         return temporary.replace(folder / name.format(sha256=checksum))
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise cannot_write(folder, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -12,21 +12,27 @@ from typing import Any
 
 from raat_core.catalogue import DATA_SETS
 from raat_core.cell_folder import CellFolder
-from raat_core.errors import UserError
+from raat_core.errors import Damaged, UserError
 from raat_core.evaluation.parts import Part, in_words, missing, read_parts, remove_parts, whole
 from raat_core.evaluation.records import Record
 from raat_core.spec import Evaluation, EvaluationList, evaluation_name
 
 
-def recorded(path: Path, weights_sha256: str) -> Record | None:
-    """The record at `path`, if there is one and it is of these weights.
+def recorded(path: Path, weights_sha256: str, report: Callable[[str], None]) -> Record | None:
+    """The record at `path`, if there is one and it is whole and of these weights.
+
+    A damaged one is reported: all that is in it can be computed again.
 
     Raises:
-        UserError: it is truncated or damaged.
+        UserError: it cannot be read.
     """
     if not path.exists():
         return None
-    record = Record.read(path)
+    try:
+        record = Record.read(path)
+    except Damaged as damage:
+        report(f"ignored: {damage}; it is made again")
+        return None
     return record if record.metadata["weights_sha256"] == weights_sha256 else None
 
 
@@ -73,7 +79,7 @@ def join_cell(
     summaries, epoch, gaps = [], None, []
     for evaluation in evaluations.attacks:
         name = evaluation_name(evaluation, evaluations.checkpoint)
-        record = recorded(folder.record(name), sha256)
+        record = recorded(folder.record(name), sha256, report)
         if record is None:
             identity = {"weights_sha256": sha256, "attack": evaluation.to_json()}
             parts, gap = _parts_and_gap(folder, evaluation, identity, name, test_size, report)

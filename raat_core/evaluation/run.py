@@ -176,7 +176,8 @@ class _Attack:
         return {"label": self.evaluation.label, "record": self.name, "batches": covered}
 
     def _recorded(self) -> Record | None:
-        return recorded(self.folder.record(self.name), self.origin["weights_sha256"])
+        path = self.folder.record(self.name)
+        return recorded(path, self.origin["weights_sha256"], self.report)
 
     def _read_parts(self) -> list[Part]:
         identity = {key: self._metadata[key] for key in IDENTITY}

@@ -57,7 +57,10 @@ class Step(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """The model, for methods that average, perturb or copy weights."""
+        """The model, for methods that average, perturb or copy weights.
+
+        Its parameters and buffers may be changed at any time, its modules not be exchanged.
+        """
         ...
 
     @property

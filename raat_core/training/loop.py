@@ -60,6 +60,8 @@ class Training:
     device: torch.device
     check_stop: Callable[[], None] = lambda: None
     reporter: Reporter = field(default_factory=Reporter)
+    check_lock: Callable[[], None] = lambda: None
+    """Called before anything is written; raises if the folder is not this process's any more."""
 
     def __post_init__(self) -> None:
         cell, recipe = self.cell, self.cell.recipe
@@ -106,6 +108,7 @@ class Training:
             self._check_weights()
             self._save()
             raise
+        self.check_lock()
         write_results(
             self.folder, self.cell, self.trainee, self.progress, data_sha256=self.data.sha256
         )
@@ -126,6 +129,7 @@ class Training:
         )
 
     def _save(self) -> None:
+        self.check_lock()
         self.progress.sessions[-1]["end"] = now()
         self.store.save(self.trainee, self.progress)
         if self.progress.history:

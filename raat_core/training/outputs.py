@@ -6,7 +6,7 @@ from raat_core.cell_folder import CellFolder
 from raat_core.environment import now, versions
 from raat_core.methods.base import method_class
 from raat_core.spec import Cell, Checkpoint
-from raat_core.storage import write_arrays, write_json
+from raat_core.storage import write_arrays, write_sealed_json
 from raat_core.training.state import Progress, Tensors, Trainee, snapshot, to_arrays
 
 
@@ -26,7 +26,7 @@ def write_results(
         "best": _write_weights(folder, "best", cell, best.weights, best.epoch),
         "last": _write_weights(folder, "last", cell, last, cell.recipe.epochs),
     }
-    folder.write_history(progress.history)
+    history_sha256 = folder.write_history(progress.history)
     seconds = sum(float(row["seconds"]) for row in progress.history)
     on_gpu = progress.sessions[-1]["device"] == "cuda"
     manifest = {
@@ -46,11 +46,13 @@ def write_results(
             "accuracy": best.accuracy,
         },
         "weights_sha256": checksums,
+        "history_sha256": history_sha256,
         "data_sha256": data_sha256,
         "versions": versions(),
         "sessions": progress.sessions,
+        "spec": cell.to_json(),
     }
-    write_json(folder.manifest, manifest)
+    write_sealed_json(folder.manifest, manifest)
 
 
 def _write_weights(

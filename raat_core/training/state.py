@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raat_core.errors import UserError
+from raat_core.errors import Damaged, UserError
 from raat_core.methods.base import Method
 from raat_core.models.arithmetic import in_arithmetic
-from raat_core.storage import Arrays, read_arrays, write_arrays
+from raat_core.storage import Arrays, cannot_write, read_arrays, write_arrays
 from raat_core.training.optimizer import Sgd
 from raat_core.training.step import TrainingStep
 
@@ -134,15 +134,19 @@ class ResumeStore:
         if progress.best is not None:
             arrays.update(_prefixed("best.", progress.best.weights))
             metadata["best"] = {"epoch": progress.best.epoch, "accuracy": progress.best.accuracy}
-        if self.newest.exists():
-            self.newest.replace(self.previous)
+        try:
+            if self.newest.exists():
+                self.newest.replace(self.previous)
+        except OSError as error:
+            raise cannot_write(self.previous, error) from error
         write_arrays(self.newest, arrays, metadata)
 
     def load(self, trainee: Trainee) -> Progress | None:
         """Restore the newest whole state into `trainee`; None if there is none to continue.
 
         Raises:
-            UserError: there are states and none is whole, or they are another cell's.
+            UserError: there are states and none is whole, they are another cell's, or one cannot
+                be read.
         """
         problems = []
         for path in (self.newest, self.previous):
@@ -150,8 +154,8 @@ class ResumeStore:
                 continue
             try:
                 arrays, metadata, _ = read_arrays(path)
-            except UserError as error:
-                problems.append(str(error))
+            except Damaged as damage:
+                problems.append(str(damage))
                 continue
             for problem in problems:
                 # Out of the way, or the next save would move it over the whole one.

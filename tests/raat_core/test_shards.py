@@ -276,31 +276,6 @@ def attack_in_child(folder: Path, data: DataSet, shard: Shard | None) -> None:
     attack(CellFolder(folder), data, PGD, AUTOATTACKS[0], shard=shard)
 
 
-@pytest.mark.slow
-def test_killed_at_random_moments(
-    cell: CellFolder, small_data: DataSet, undisturbed: dict[str, Record]
-) -> None:
-    """Ten SIGKILLs, in shards of changing number and in whole attacks, then one run to the end."""
-    context, moments = multiprocessing.get_context("fork"), random.Random(1)
-    kills = attempts = 0
-    while kills < 10:
-        attempts += 1
-        shard = random.Random(attempts).choice([None, Shard(1, 2), Shard(2, 2), Shard(2, 3)])
-        child = context.Process(target=attack_in_child, args=(cell.path, small_data, shard))
-        child.start()
-        child.join(moments.uniform(0.05, 1.5))
-        if child.is_alive():
-            child.kill()
-            kills += 1
-        child.join()
-        if cell.record(name(AUTOATTACKS[0])).exists():
-            shutil.rmtree(cell.path / "records")
-    attack(cell, small_data, PGD, AUTOATTACKS[0])
-    for evaluation in (PGD, AUTOATTACKS[0]):
-        assert_equal(Record.read(cell.record(name(evaluation))), undisturbed[name(evaluation)])
-    assert not cell.parts.exists()
-
-
 # Shards
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from toy import wait_until
 
 from checkout import Checkout
 from slurm.cluster import Cluster
-from snakemake_executor_plugin_submitit.journal import Attempt, Journal
+from snakemake_executor_plugin_submitit.journal import Attempt
 from snakemake_executor_plugin_submitit.state import TaskState
 
 pytestmark = pytest.mark.slurm
@@ -44,31 +43,9 @@ def on_slurm(peaceful: Checkout, tmp_path: Path) -> Checkout:
     return checkout
 
 
-def results(checkout: Checkout) -> dict[str, Any]:
-    """All numbers: the table, and each cell's weights, history and records."""
-    folder = checkout.path / "results/tiny"
-    found: dict[str, Any] = {"table": (folder / "tiny.csv").read_text()}
-    for cell in sorted((folder / "cells").iterdir()):
-        with (cell / "history.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        found[cell.name] = (
-            json.loads((cell / "manifest.json").read_text())["weights_sha256"],
-            [{key: value for key, value in row.items() if key != "seconds"} for row in rows],
-            {path.name: path.stat().st_size for path in (cell / "records").iterdir()},
-        )
-    return found
-
-
 def sessions(checkout: Checkout) -> list[list[dict[str, Any]]]:
     """Each cell's sessions: one for every process that trained it."""
-    cells = sorted((checkout.path / "results/tiny/cells").iterdir())
-    return [json.loads((cell / "manifest.json").read_text())["sessions"] for cell in cells]
-
-
-def attempts(checkout: Checkout) -> list[Attempt]:
-    """All jobs that were submitted."""
-    journal = Journal.read(checkout.path / ".snakemake/submitit")
-    return [attempt for some in journal.submissions.values() for attempt in some if attempt.id]
+    return [cell.read_manifest()["sessions"] for cell in checkout.cells]
 
 
 def epochs_of(checkout: Checkout, attempt: Attempt) -> int:
@@ -97,14 +74,14 @@ def test_faults_of_all_kinds_change_no_bit(
     peaceful: Checkout, on_slurm: Checkout, slurm: Cluster
 ) -> None:
     head = on_slurm.start("slurm", slurm.environment, "--seconds-between-status-checks", "2")
-    wait_until(lambda: len(attempts(on_slurm)) == len(SEEDS), 30)
-    wait_until(lambda: all(epochs_of(on_slurm, a) >= 2 for a in attempts(on_slurm)), 120)
+    wait_until(lambda: len(on_slurm.attempts()) == len(SEEDS), 30)
+    wait_until(lambda: all(epochs_of(on_slurm, a) >= 2 for a in on_slurm.attempts()), 120)
     nodes = dict(
         line.split()
         for line in slurm.run("squeue", "--noheader", "--array", "--format=%i %N").splitlines()
     )
-    on_n1 = [a for a in attempts(on_slurm) if nodes[str(a.id)] == "n1"]
-    on_n2 = [a for a in attempts(on_slurm) if nodes[str(a.id)] == "n2"]
+    on_n1 = [a for a in on_slurm.attempts() if nodes[str(a.id)] == "n1"]
+    on_n2 = [a for a in on_slurm.attempts() if nodes[str(a.id)] == "n2"]
     first, second = on_n1[0], on_n1[1] if len(on_n1) > 1 else on_n2[0]
 
     slurm.run("scontrol", "requeue", str(first.id))
@@ -122,13 +99,13 @@ def test_faults_of_all_kinds_change_no_bit(
     time.sleep(30)
     slurm.start_controller()
 
-    if any(a.outcome is None for a in attempts(on_slurm)):
+    if any(a.outcome is None for a in on_slurm.attempts()):
         slurm.kill_node("n2")
     assert head.wait(300) == 0, head.text()
     slurm.start_node("n2")
-    assert results(on_slurm) == results(peaceful)
-    assert len(attempts(on_slurm)) == len(SEEDS)  # Requeued under the same id, never sent again.
-    assert all(a.outcome == "done" for a in attempts(on_slurm))
+    assert on_slurm.numbers() == peaceful.numbers()
+    assert len(on_slurm.attempts()) == len(SEEDS)  # Requeued under the same id, never sent again.
+    assert all(a.outcome == "done" for a in on_slurm.attempts())
     assert sum(map(len, sessions(on_slurm))) > len(SEEDS)
 
 
@@ -142,21 +119,20 @@ def test_a_cell_of_several_time_slots_changes_no_bit(
         *("slurm", slurm.environment, "--seconds-between-status-checks", "2"),
         *("--submitit-grace", "30", "--set-resources", "train_and_attack:runtime=1"),
     )
-    wait_until(lambda: attempts(on_slurm), 30)
-    (attempt,) = attempts(on_slurm)
+    wait_until(lambda: on_slurm.attempts(), 30)
+    (attempt,) = on_slurm.attempts()
     for slot, epochs in ((1, 2), (2, 5), (3, 8)):
         _wait_for(on_slurm, attempt, slot, epochs)
         slurm.run("scancel", "--signal=USR2", str(attempt.id))
     assert head.wait(200) == 0, head.text()
-    (attempt,) = attempts(on_slurm)
+    (attempt,) = on_slurm.attempts()
     assert attempt.spent["slots"] >= 4
     (times,) = sessions(on_slurm)
     done = [(session["from_epoch"], session["from_step"]) for session in times]
     assert len(done) >= 4
     assert done == sorted(set(done))  # Every slot went on where the one before stopped.
-    mine = results(on_slurm)
-    (cell,) = set(mine) - {"table"}
-    assert mine[cell] == results(peaceful)[cell]
+    (cell,) = on_slurm.cells
+    assert on_slurm.numbers()[cell.path.name] == peaceful.numbers()[cell.path.name]
     log = Path(attempt.job.log).read_text()
     assert log.count("back into the queue (time limit)") == attempt.spent["slots"] - 1
     assert (
@@ -170,8 +146,8 @@ def test_a_cell_that_fails_leaves_its_reason_and_the_others_go_on(
     on_slurm.config["recipes"]["default"].update(epochs=1, learning_rate=0.1)
     on_slurm.grid["seeds"] = [0, 1]
     head = on_slurm.start("slurm", slurm.environment, "--seconds-between-status-checks", "2")
-    wait_until(lambda: len(attempts(on_slurm)) == 2, 30)
-    broken = next(a for a in attempts(on_slurm) if "_s1_" in a.job.label)
+    wait_until(lambda: len(on_slurm.attempts()) == 2, 30)
+    broken = next(a for a in on_slurm.attempts() if "_s1_" in a.job.label)
     wait_until(lambda: slots(broken) == 1, 60)
     slurm.run("scancel", str(broken.id))
     assert head.wait(120) != 0

@@ -7,15 +7,20 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raat_core.cell_folder import CellFolder
-from raat_core.storage import read_json, write_text
+from raat_core.errors import UserError
+from raat_core.evaluation.records import Record
+from raat_core.storage import cannot_write, read_json, write_text
 from raat_core.validation import format_fraction
 from raat_sweep.failures import Failures
 from raat_sweep.item_models import Comparison, Table
 from raat_sweep.plan import Plan
 from raat_sweep.protocol import protocol_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Description = dict[str, Any]
 
@@ -103,11 +108,17 @@ def describe_cells(plan: Plan) -> Description:
     return {"kind": "cells", "results": plan.config.results, "summaries": summaries}
 
 
-def build(item: Description) -> None:
+def build(item: Description, *, with_gaps: bool = True) -> None:
     """Make an item's files from the records that there are.
 
+    Args:
+        item: from `describe`.
+        with_gaps: leave gaps where numbers are missing or damaged. Without, all that an item is
+            made from is said to be there; if it is not, what says so is removed, so that the same
+            command looks after these cells.
+
     Raises:
-        UserError: a file cannot be written.
+        UserError: a file cannot be written, or without gaps, what is missing or damaged.
     """
     results = Path(item["results"])
     if item["kind"] == "cells":
@@ -121,9 +132,12 @@ def build(item: Description) -> None:
         from raat_sweep.figures import write_figure
 
         points = measure_figure(item["rows"], item["panels"], item["derived"], cells)
+        _require_all(points, results, with_gaps)
         write_figure(points, item, results)
         return
-    measurements = derive(measure(item["rows"], cells), item["derived"])
+    measured = measure(item["rows"], cells)
+    _require_all(measured, results, with_gaps)
+    measurements = derive(measured, item["derived"])
     if item["kind"] == "table":
         from raat_sweep.tables import write_table
 
@@ -132,6 +146,61 @@ def build(item: Description) -> None:
         from raat_sweep.comparison import write_comparison
 
         write_comparison(measurements, item, results)
+
+
+LOOKED_AFTER = "the same command, given again, looks after it"
+
+
+def _require_all(measured: pd.DataFrame, results: Path, with_gaps: bool) -> None:
+    lost = measured[measured["accuracy"].isna()]
+    if with_gaps or lost.empty:
+        return
+    problems = []
+    for cell, record, gap in dict.fromkeys(
+        zip(lost["cell"], lost["record"], lost["gap"], strict=True)
+    ):
+        folder = CellFolder(results / "cells" / cell)
+        problem = _problem(folder, record if isinstance(record, str) else "")
+        problems.append(problem or f"{folder.path}: {gap}; {LOOKED_AFTER}")
+        forget(folder)
+    raise UserError("\n".join(dict.fromkeys(problems)))
+
+
+def _problem(folder: CellFolder, record: str) -> str | None:
+    """What is the matter with what a number is read from, and what to do.
+
+    `record` is empty for numbers of the history.
+    """
+    try:
+        if folder.manifest.exists():
+            folder.require_whole_history()
+    except UserError as error:
+        return str(error)
+    try:
+        folder.read_manifest()
+        if record:
+            Record.read(folder.record(record))
+    except UserError as error:
+        return f"{error}; {LOOKED_AFTER}"
+    return None
+
+
+def forget(cell: CellFolder) -> None:
+    """Remove what tells Snakemake that a cell is attacked, and if it is not trained, that it is.
+
+    The commands find out for themselves what is left to do, and do no more.
+
+    Raises:
+        UserError: they cannot be removed.
+    """
+    kinds = ["attacked_*.json", "joined_*.json", "run_*.json"]
+    if not cell.manifest.exists():
+        kinds.append("trained.json")
+    for path in (path for kind in kinds for path in cell.path.glob(kind)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def build_with_gaps(plan: Plan, names: Sequence[str]) -> None:
@@ -146,15 +215,21 @@ def build_with_gaps(plan: Plan, names: Sequence[str]) -> None:
         missing = [row for row in description["rows"] if not _source(cells, row).exists()]
         if len(missing) == len(description["rows"]):
             continue
-        build(description)
+        try:
+            build(description)
+        except UserError as error:
+            print(f"error: {name}: not made: {error}")
+            continue
         products = [Path(description["results"]) / product for product in product_names(plan, name)]
         for product in products:
             # Older than everything it is made from: Snakemake will find it out of date.
             os.utime(product, (0, 0))
-        print(
-            f"{products[0]}: made with gaps, {len(missing)} of {len(description['rows'])} numbers "
-            f"are missing; run the same command again to fill them"
+        gaps = (
+            f"made with gaps, {len(missing)} of {len(description['rows'])} numbers are missing; "
+            f"run the same command again to fill them"
         )
+        without = "made although its rule failed; run the same command again"
+        print(f"{products[0]}: {gaps if missing else without}")
         failures = Failures(cells.parent)
         for cell in dict.fromkeys(row["cell"] for row in missing):
             failure = failures.of(CellFolder(cells / cell))
@@ -195,7 +270,11 @@ def write_cells(results: Path, summaries: Sequence[Sequence[str]]) -> None:
 
 def _cell_rows(folder: CellFolder, summary_name: str) -> list[dict[str, Any]]:
     cell, manifest = folder.read_cell(), folder.read_manifest()
-    summary = read_json(folder.path / summary_name)
+    try:
+        summary = read_json(folder.path / summary_name)
+    except UserError as error:
+        forget(folder)
+        raise UserError(f"{error}; {LOOKED_AFTER}") from error
     settings = " ".join(f"{key}={value}" for key, value in cell.method.distinctive().items())
     return [
         {

@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from raat_core.errors import UserError
-from raat_core.storage import exclusive
+from raat_core.storage import cannot_write, exclusive, write_bytes
 
 PACKAGES = ("", "workflow", "workflow/plugins/snakemake_executor_plugin_submitit/src")
 """Where the packages of a checkout lie."""
+PROBE_BYTES = 65536
+"""More than a log's last lines."""
 _held = ExitStack()
 
 
@@ -32,14 +34,30 @@ def hold_results(results: Path) -> None:
     """Lock a results folder until this process ends, however it does.
 
     Raises:
-        UserError: another process holds it; says which.
+        UserError: another process holds it (says which), or it cannot be written.
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"results = '{results}': cannot be made: {error.strerror}") from None
+        raise cannot_write(results, error) from error
     # Never left: the block ends with the process.
     _held.enter_context(exclusive(results, "being filled"))
+
+
+def storage_trouble(results: Path) -> str | None:
+    """Why nothing can be written below a results folder; None if something can.
+
+    Jobs whose logs lie on a full disk cannot say it themselves.
+    """
+    probe = results / ".probe"
+    try:
+        write_bytes(probe, bytes(PROBE_BYTES))
+        probe.unlink()
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return str(cannot_write(probe, error))
+    return None
 
 
 def _prepend(variable: str, *entries: str) -> None:
@@ -55,7 +73,10 @@ def require_writable(results: Path) -> None:
     """
     nearest = require_folder("results", results)
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"results = '{results}': {nearest} cannot be written")
+        raise UserError(
+            f"results = '{results}': {nearest} cannot be written; mend that or choose another "
+            f"folder, and give the same command again"
+        )
 
 
 def require_folder(key: str, folder: Path) -> Path:

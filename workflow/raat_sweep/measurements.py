@@ -48,14 +48,22 @@ def _outcome(cell: CellFolder, record: str, failures: Failures) -> dict[str, Any
     if not cell.record(record).exists():
         return {**gap, **_gap("not attacked", cell, failures)}
     try:
+        weights = cell.read_manifest()["weights_sha256"]
+    except UserError as error:
+        return {**gap, **_damage("manifest damaged", error)}
+    try:
         found = Record.read(cell.record(record))
     except UserError as error:
-        print(f"warning: {error}", flush=True)
-        return {**gap, "gap": "record damaged", "log": ""}
-    weights = cell.read_manifest()["weights_sha256"]
+        return {**gap, **_damage("record damaged", error)}
     if found.metadata["weights_sha256"] != weights[found.metadata["checkpoint"]]:
         return {**gap, "gap": "record of other weights", "log": ""}
     return {"accuracy": found.accuracy, "samples": len(found.index), "gap": "", "log": ""}
+
+
+def _damage(what: str, error: UserError) -> dict[str, str]:
+    """`gap` and `log` of a number that cannot be told; the file is named in the log."""
+    print(f"warning: {error}", flush=True)
+    return {"gap": what, "log": ""}
 
 
 def _gap(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
@@ -179,6 +187,11 @@ def _curve(cell: CellFolder, metric: str, failures: Failures) -> pd.DataFrame:
     nothing = {"x": math.nan, "accuracy": math.nan}
     if not cell.history.exists():
         return pd.DataFrame([{**nothing, **_gap("not trained", cell, failures)}])
+    try:
+        if cell.manifest.exists():
+            cell.require_whole_history()
+    except UserError as error:
+        return pd.DataFrame([{**nothing, **_damage("history damaged", error)}])
     column = {"clean": "clean_accuracy", "robust": "robust_accuracy"}[metric]
     points = pd.read_csv(cell.history)[["epoch", column]].dropna()
     if points.empty:

@@ -56,7 +56,7 @@ def read_jobs(
     if not journal.is_dir():
         return {}, ()
     try:
-        jobs = _newest_jobs(journal, now)
+        jobs, damaged = _newest_jobs(journal, now)
     except ImportError as error:
         return {}, (f"jobs are not shown: {error}",)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -65,16 +65,18 @@ def read_jobs(
     for job in jobs:
         for name in _cells_of(job.outputs, cells.absolute()):
             by_cell[name].append(job)
-    return by_cell, ()
+    lines = ", ".join(map(str, damaged))
+    return by_cell, (f"{journal} is damaged: left out: line {lines}",) if damaged else ()
 
 
-def _newest_jobs(journal: Path, now: float) -> list[Job]:
+def _newest_jobs(folder: Path, now: float) -> tuple[list[Job], list[int]]:
+    """The newest attempt of every job; and the numbers of damaged lines."""
     # Here, because who runs without the plugin need not have it.
     from snakemake_executor_plugin_submitit.journal import Journal
 
-    submissions = Journal.read(journal).submissions
-    newest = {attempt.job.key: attempt for some in submissions.values() for attempt in some}
-    return [_job(attempt, now) for attempt in newest.values()]
+    journal = Journal.read(folder)
+    newest = {a.job.key: a for some in journal.submissions.values() for a in some}
+    return [_job(attempt, now) for attempt in newest.values()], journal.damaged
 
 
 def _cells_of(outputs: Iterable[str], cells: Path) -> set[str]:

@@ -16,6 +16,7 @@ from raat_sweep.jobs import (
     prepare_environment,
     require_folder,
     require_writable,
+    storage_trouble,
 )
 from raat_sweep.plan import Plan
 from raat_sweep.resources import (
@@ -154,13 +155,12 @@ def shards_of(wildcards):
 
 
 def unfinished_items():
-    """Tables, figures and comparisons that were asked for and not made."""
-    jobs = [
-        job
+    """Jobs of tables, figures and comparisons that were asked for and not made, by name."""
+    return {
+        str(job.wildcards[0]): job
         for job in workflow.dag.needrun_jobs()
         if job.rule.name in ("table", "figure", "comparison")
-    ]
-    return [str(job.wildcards[0]) for job in jobs]
+    }
 
 
 onstart:
@@ -171,4 +171,11 @@ onstart:
 
 
 onerror:
-    build_with_gaps(PLAN, unfinished_items())
+    if trouble := storage_trouble(Path(RESULTS)):
+        print(f"error: {trouble}")
+    else:
+        unfinished = unfinished_items()
+        build_with_gaps(PLAN, list(unfinished))
+        for job in unfinished.values():
+            # Whatever else the next run finds to do, it makes these again.
+            workflow.persistence.started(job)

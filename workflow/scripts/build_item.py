@@ -14,7 +14,7 @@ with Path(job.log[0]).open("w", encoding="utf-8") as log, redirect_stdout(log):
     logging.basicConfig(stream=log)
     try:
         load_plugins_from_environment()
-        build(job.params.item)
+        build(job.params.item, with_gaps=False)
     except UserError as error:
         print(f"error: {error}")
         sys.exit(f"error: {error}")

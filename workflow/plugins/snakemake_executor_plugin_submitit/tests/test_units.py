@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import subprocess
 import sys
@@ -58,6 +60,57 @@ def test_a_torn_line_is_skipped_and_the_next_one_is_whole(tmp_path: Path) -> Non
     assert again.live["key of a"].id is None
     again.sent("s1", ["8"])
     assert Journal.read(tmp_path).live["key of a"].id == "8"
+
+
+def flip(path: Path, position: int, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_costs_a_line_and_no_more(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    journal.sending("s1", "slurm", "one-s1", [record("a"), record("b")])
+    journal.sent("s1", ["7_0", "7_1"])
+    journal.sending("s2", "slurm", "one-s2", [record("c")])
+    journal.close()
+    content = journal.path.read_bytes()
+    for position in range(0, len(content), 7):
+        flip(journal.path, position, position % 8)
+        read = Journal.read(tmp_path)
+        assert read.damaged or read.submissions == journal.submissions
+        for name, attempts in read.submissions.items():
+            expected = journal.submissions[name]
+            assert [a.job for a in attempts] == [a.job for a in expected]
+            assert {a.id for a in attempts} <= {None, *(a.id for a in expected)}
+        journal.path.write_bytes(content)
+
+
+def test_lines_of_before_there_were_checksums_are_read(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    journal.sending("s1", "slurm", "one-s1", [record()])
+    lines = journal.path.read_text().splitlines()
+    plain = [{k: v for k, v in json.loads(line).items() if k != "crc"} for line in lines]
+    journal.path.write_text("".join(json.dumps(line) + "\n" for line in plain))
+    journal.sent("s1", ["7"])
+    read = Journal.read(tmp_path)
+    assert read.live["key of a"].id == "7"
+    assert read.damaged == []
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal.open(tmp_path)
+    journal.sending("s1", "slurm", "one-s1", [record()])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", raise_full)
+        with pytest.raises(OSError, match="No space"):
+            journal.sent("s1", ["7"])
+    journal.sent("s1", ["8"])
+    assert Journal.read(tmp_path).live["key of a"].id == "8"
+
+
+def raise_full(file: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_the_newest_attempt_of_a_job_is_the_live_one(tmp_path: Path) -> None:

@@ -120,6 +120,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         except Refused as error:
             raise WorkflowError(str(error)) from None
         super().__init__(workflow, logger)
+        if damaged := self._journal.damaged:
+            self.logger.warning(
+                f"{self._journal.path} is damaged: left out: line {', '.join(map(str, damaged))}. "
+                f"A job that is not found again is submitted anew."
+            )
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGQUIT, self._detach)
 

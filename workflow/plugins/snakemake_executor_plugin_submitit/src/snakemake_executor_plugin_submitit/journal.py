@@ -1,12 +1,14 @@
 """What was sent where: the memory that outlives the head process.
 
-One line of JSON per event, appended and flushed to disk before anything depends on it. A head that
-was killed leaves at most a torn last line, which is skipped. Reading needs no cluster.
+One line of JSON per event with a checksum, appended and flushed to disk before anything depends on
+it. A head that was killed leaves at most a torn last line; it is skipped as lines are that were
+damaged later. Reading needs no cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,12 +16,14 @@ import platform
 import shutil
 import signal
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 FILE_NAME = "jobs.jsonl"
+_CHECKSUM = "crc"
 
 
 class JournalInUse(RuntimeError):
@@ -81,14 +85,21 @@ class Journal:
     """Attempts in the order of their submission's jobs."""
     live: dict[str, Attempt] = field(default_factory=dict)
     """The newest attempt of each job's key, unless it is over and collected."""
+    damaged: list[int] = field(default_factory=list)
+    """Numbers of lines that are not what was written; they are left out."""
     _lock: IO[str] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Journal:
         """The journal as it is now, for looking only."""
         journal = cls(folder.absolute())
-        for event in _events(journal.path):
-            journal._apply(event)
+        for number, event in _events(journal.path):
+            try:
+                if event is None:
+                    raise ValueError("no checksum, or another one")
+                journal._apply(event)
+            except (LookupError, TypeError, ValueError, AttributeError):
+                journal.damaged.append(number)
         return journal
 
     @classmethod
@@ -110,7 +121,7 @@ class Journal:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}\n")
         lock.flush()
-        _finish_last_line(folder / FILE_NAME)
+        _remove_torn_line(folder / FILE_NAME)
         journal = cls.read(folder)
         journal._lock = lock
         return journal
@@ -167,10 +178,16 @@ class Journal:
 
     def _append(self, **event: Any) -> None:
         event["at"] = time.time()
-        with uninterrupted(), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        line = json.dumps({**event, _CHECKSUM: _checksum(event)}).encode() + b"\n"
+        with uninterrupted(), self.path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)  # Or the next event would go on in the middle of the line.
+                raise
             self._apply(event)
 
     def _apply(self, event: dict[str, Any]) -> None:
@@ -224,20 +241,38 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a journal; a torn one was never acted upon."""
+def _checksum(event: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(event, sort_keys=True).encode()):08x}"
+
+
+def _events(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """The lines of a journal by number; None for one that is damaged.
+
+    A torn last line was never acted upon, and is left out. Once one line has a checksum, all after
+    it have.
+    """
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
+    checked = False
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
             try:
-                yield json.loads(line)
-            except ValueError:
+                event = json.loads(line)
+                found = event.pop(_CHECKSUM, None)
+            except (ValueError, AttributeError, TypeError):
+                yield number, None
                 continue
+            whole = found == _checksum(event) if checked or found is not None else True
+            checked |= whole and found is not None
+            yield number, event if whole else None
 
 
-def _finish_last_line(path: Path) -> None:
-    """End a line that a killed process left torn, so that the next event has a line of its own."""
-    if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
-        with path.open("ab") as file:
-            file.write(b"\n")
+def _remove_torn_line(path: Path) -> None:
+    """Cut off a last line that a killed process left torn, so that the next event has its own."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)

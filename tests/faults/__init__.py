@@ -1,0 +1,1 @@
+"""Faults on purpose: kills at random moments, storage that fails, files that are damaged."""
