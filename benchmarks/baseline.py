@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 EPSILON, STEP_SIZE, STEPS = 8 / 255, 2 / 255, 10
+WHOLE = True
+"""Whether attacks call `backward()` where the methods' own releases do, as advertorch does."""
 
 
 class Block(nn.Module):
@@ -151,8 +153,9 @@ def gaussian_start(x: Tensor) -> Tensor:
 
 def cross_entropy_attack(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return attack(
-        model, x, lambda z: functional.cross_entropy(z, y, reduction="sum"), uniform_start(x), True
-    )
+        model, x, lambda z: functional.cross_entropy(z, y, reduction="sum"),
+        uniform_start(x), WHOLE,
+    )  # fmt: skip
 
 
 def mart_attack(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

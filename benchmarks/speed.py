@@ -6,9 +6,11 @@
 
 All sides of a row take their steps in turn, each in a process of its own; the first step of each
 does not count. Times are medians, ratios are medians of the rounds' ratios with the smallest and
-the largest. The textbook (benchmarks/baseline.py) computes the same objectives: those of the
-released code. "Of ceiling" is FLOP/s as a part of what the network's own convolutions reach when
-nothing else runs between them, in the same arithmetic.
+the largest. The textbook (benchmarks/baseline.py) computes the same objectives, those of the
+released code, always in IEEE fp32. "With input gradients" is the same textbook whose attacks do not
+compute the gradients of all weights, as the releases of these methods do. "Of ceiling" is FLOP/s as
+a part of what the network's own convolutions reach, forward, when nothing else runs between them,
+in the same arithmetic. The loader's processes are not in the textbook's memory.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -29,11 +32,14 @@ from raat_core.cost import operations_of
 from raat_core.environment import hardware
 from raat_core.memory import keep_freed_memory
 from raat_core.methods.base import method_class
+from raat_core.models.arithmetic import in_arithmetic, use_ieee_arithmetic
 from raat_core.models.build import build_model
 from raat_core.timing import hardware_name
 
 METHODS = ("pgd-at", "trades", "mart", "cons-at", "raat", "raat++")
-SWITCHES = {
+THROUGH_THE_WEIGHTS = ("pgd-at", "cons-at", "raat")
+"""Methods whose releases attack by `backward()`."""
+SWITCHES: dict[str, dict[str, Any]] = {
     "all": {},
     "without input gradients alone": {"input_gradients": False},
     "without channels_last": {"channels_last": False},
@@ -47,6 +53,7 @@ def main() -> None:
     """Print the tables that were asked for."""
     options = _options()
     torch.set_num_threads(options.threads)
+    use_ieee_arithmetic()
     keep_freed_memory()  # A limit is what is reached under the best conditions.
     base = Job(
         side="ours",
@@ -55,7 +62,7 @@ def main() -> None:
         threads=options.threads,
         device=options.device,
     )
-    _describe(options)
+    describe(options)
     for architecture in options.architectures:
         ceilings = ceilings_of(architecture, options.batch_size, options.device)
         if options.ceiling:
@@ -88,7 +95,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _describe(options: argparse.Namespace) -> None:
+def describe(options: argparse.Namespace) -> None:
+    """Print what measures, and how."""
     facts = hardware(torch.device(options.device))
     print(
         f"{hardware_name(facts)}; torch {torch.__version__}, Python {platform.python_version()}; "
@@ -102,15 +110,19 @@ def against_textbook(
 ) -> None:
     """A row for every method and arithmetic."""
     print_row(
-        "network", "method", "arithmetic", "textbook s", "ours s", "times as fast", "images/s",
-        "GFLOP/s", "of ceiling", "textbook MiB", "ours MiB",
+        "network", "method", "arithmetic", "textbook s", "ours s", "times as fast",
+        "with input gradients: times as fast", "images/s", "GFLOP/s", "of ceiling", "textbook MiB",
+        "ours MiB",
     )  # fmt: skip
-    print_row(*["---"] * 11)
+    print_row(*["---"] * 12)
     for job in jobs:
-        sides = [("textbook", replace(job, side="plain"))]
+        sides = [("textbook", replace(job, side="plain", input_gradients=False))]
+        if job.method in THROUGH_THE_WEIGHTS:
+            sides.append(("input gradients", replace(job, side="plain")))
         sides += [(each, replace(job, precision=each)) for each in precisions]
         times, peaks = run(sides, rounds)
         plain = times["textbook"]
+        leaner = times.get("input gradients", plain)
         for name in precisions:
             seconds = statistics.median(times[name])
             rate = flop_of(job) / seconds / 1e9
@@ -118,8 +130,8 @@ def against_textbook(
             print_row(
                 job.architecture, job.method, name,
                 f"{statistics.median(plain):.2f}", f"{seconds:.2f}", ratios(plain, times[name]),
-                f"{job.batch_size / seconds:.1f}", f"{rate:,.0f}", part,
-                f"{peaks['textbook']:,.0f}", f"{peaks[name]:,.0f}",
+                ratios(leaner, times[name]), f"{job.batch_size / seconds:.1f}", f"{rate:,.0f}",
+                part, f"{peaks['textbook']:,.0f}", f"{peaks[name]:,.0f}",
             )  # fmt: skip
     print(flush=True)
 
@@ -173,19 +185,24 @@ def ceilings_of(architecture: str, batch_size: int, device: str) -> dict[str, fl
         "arithmetic", "matmul 2048 GFLOP/s", "fastest convolution", f"those of {architecture}"
     )
     print_row(*["---"] * 4)
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        product = torch.randn(2048, 2048, dtype=dtype, device=device)
-        matmul = 2 * 2048**3 / fastest(lambda p=product: p @ p, device) / 1e9
-        shapes = convolutions(architecture)
-        flops = [
-            2 * batch_size * o * i * k * k * (s // stride) ** 2 for i, o, k, stride, s in shapes
-        ]
-        times = [convolution_seconds(shape, batch_size, dtype, device) for shape in shapes]
+    shapes = convolutions(architecture)
+    flops = [2 * batch_size * o * i * k * k * (s // stride) ** 2 for i, o, k, stride, s in shapes]
+    for name in ("fp32", "tf32", "bf16") if device != "cpu" else ("fp32", "bf16"):
+        dtype = torch.bfloat16 if name == "bf16" else torch.float32
+        with in_arithmetic(name):
+            matmul = 2 * 2048**3 / matmul_seconds(dtype, device) / 1e9
+            times = [convolution_seconds(shape, batch_size, dtype, device) for shape in shapes]
         rates = [flop / seconds / 1e9 for flop, seconds in zip(flops, times, strict=True)]
         found[name] = sum(flops) / sum(times) / 1e9
         print_row(name, f"{matmul:,.0f}", f"{max(rates):,.0f}", f"{found[name]:,.0f}")
     print(flush=True)
-    return {**found, "tf32": found["fp32"]}
+    return {"tf32": found["fp32"], **found}
+
+
+def matmul_seconds(dtype: torch.dtype, device: str) -> float:
+    """Of a product of two matrices of 2048 rows and columns."""
+    matrix = torch.randn(2048, 2048, device=device).to(dtype)
+    return fastest(lambda: matrix @ matrix, device)
 
 
 def convolutions(architecture: str) -> list[tuple[int, int, int, int, int]]:
@@ -201,7 +218,7 @@ def convolutions(architecture: str) -> list[tuple[int, int, int, int, int]]:
 
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(note)  # type: ignore[arg-type]
+            module.register_forward_hook(note)
     with torch.no_grad():
         model.eval()(torch.zeros(1, 3, 32, 32))
     return found
@@ -212,11 +229,10 @@ def convolution_seconds(
 ) -> float:
     """Of one forward, weights and images channels_last."""
     inputs, outputs, kernel, stride, size = shape
-    options = {"dtype": dtype, "device": device}
-    images = torch.randn(batch_size, inputs, size, size, **options)  # type: ignore[call-overload]
-    weight = torch.randn(outputs, inputs, kernel, kernel, **options)  # type: ignore[call-overload]
-    images = images.to(memory_format=torch.channels_last)
-    weight = weight.to(memory_format=torch.channels_last)
+    images = torch.randn(batch_size, inputs, size, size, device=device)
+    weight = torch.randn(outputs, inputs, kernel, kernel, device=device)
+    images = images.to(dtype, memory_format=torch.channels_last)
+    weight = weight.to(dtype, memory_format=torch.channels_last)
     with torch.no_grad():
         return fastest(
             lambda: functional.conv2d(images, weight, padding=kernel // 2, stride=stride), device

@@ -6,7 +6,8 @@ PATH is a checkout of RAAT's released code (its folder `RAAT_Code_...` or the on
 training functions are called as they are, with their attack of advertorch 0.2.3, which has to be
 installed (`pip install advertorch==0.2.3`); on a machine without a GPU, their calls of `.cuda()` do
 nothing. Both sides train a ResNet-18 with basic blocks in fp32: the released code's `resnet18` is
-another network. Other options as of benchmarks/speed.py.
+another network. Half of the samples are classified correctly, as in benchmarks/speed.py, whose
+other options these are. On a GPU the released side computes in IEEE fp32 unless it says `--tf32`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import os
 import statistics
 import sys
 import types
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from workers import LEARNING_RATE, Job, textbook_batches
+from workers import LEARNING_RATE, Job, Side, textbook_batches
+
+from raat_core.models.arithmetic import use_ieee_arithmetic
 
 FUNCTIONS = {
     "pgd-at": "adv_train",
@@ -45,13 +47,14 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("--methods", nargs="+", choices=list(FUNCTIONS), default=list(FUNCTIONS))
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--tf32", action="store_true", help="on a GPU, TF32 on the released side")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     folder = _code_in(options.path)
-    speed._describe(options)
+    speed.describe(options)
     speed.print_row(
         "method", "released s", *(f"ours {p}: times as fast" for p in options.precisions)
     )
@@ -61,7 +64,8 @@ def main() -> None:
             "ours", method, batch_size=options.batch_size, threads=options.threads,
             device=options.device,
         )  # fmt: skip
-        sides = [("released", replace(job, side=str(folder)))]
+        released = "tf32" if options.tf32 else "fp32"
+        sides = [("released", replace(job, side=str(folder), precision=released))]
         sides += [(each, replace(job, precision=each)) for each in options.precisions]
         times, _ = speed.run(sides, options.rounds)
         speed.print_row(
@@ -79,11 +83,14 @@ def _code_in(path: Path) -> Path:
     raise SystemExit(f"{path} holds no training/adv_train/adv_train_bd.py: not the released code")
 
 
-def step_of(job: Job, folder: Path) -> Callable[[], None]:
+def step_of(job: Job, folder: Path) -> Side:
     """One step of the authors' training function on a batch of the DataLoader."""
+    use_ieee_arithmetic()
+    if job.precision == "tf32":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     sys.path.insert(0, str(folder))
     if job.device == "cpu":
-        Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
+        Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     try:
         from adv_lib.attack import attack_module  # type: ignore[import-not-found]
     except ImportError as error:
@@ -101,7 +108,8 @@ def step_of(job: Job, folder: Path) -> Callable[[], None]:
     )  # fmt: skip
     criterion = nn.CrossEntropyLoss()
     adversary, _ = attack_module(settings, model, criterion)
-    return _Released(job, model, train, settings, criterion, adversary).step
+    side = _Released(job, model, train, settings, criterion, adversary)
+    return side.step, side.correct
 
 
 class _Released:
@@ -117,7 +125,7 @@ class _Released:
         self.logger = types.SimpleNamespace(
             log=lambda line: None, scalar_summary=lambda *values: None
         )
-        self._draw = textbook_batches(job, model)
+        self._draw, self.correct = textbook_batches(job, model)
         self.step()
 
     def step(self) -> None:

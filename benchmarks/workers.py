@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +32,10 @@ from raat_core.training.optimizer import Sgd
 from raat_core.training.state import Trainee
 from raat_core.training.step import TrainingStep
 
-LEARNING_RATE = 1e-3
-"""Small: the share of samples that are classified correctly is to stay as it was set."""
+LEARNING_RATE = 0.0
+"""All sides update weights that stay as they are, and with them the share of samples that are
+classified correctly: some methods forward those alone."""
+CORRECT = 0.5
 WORKERS = 2
 """Of the baseline's DataLoader."""
 
@@ -56,7 +58,8 @@ class Job:
     cuda_graphs: bool = False
     keep_memory: bool = True
     input_gradients: bool = True
-    """Off: the attack's backward computes the gradients of all weights as well."""
+    """Off: the attack's backward computes the gradients of all weights as well, as advertorch's
+    does; the textbook's where the methods' own releases call that."""
 
     def cell(self) -> Cell:
         """CIFAR-10's shapes, the paper's threat model and batch, the released objective."""
@@ -96,12 +99,18 @@ class Worker:
         return float(self._read()["seconds"])
 
     def finish(self) -> float:
-        """End the process; returns its peak of memory in MiB (of the GPU's, where it is on one)."""
+        """End the process; returns its peak of memory in MiB (of the GPU's, where it is on one).
+
+        Raises:
+            SystemExit: not half of the samples were classified correctly: others' work was timed.
+        """
         assert self._process.stdin is not None
         self._process.stdin.close()
-        peak = float(self._read()["peak_mib"])
+        found = self._read()
         self._process.wait()
-        return peak
+        if abs(found["correct"] - CORRECT) > 0.01:
+            raise SystemExit(f"{self.job}: {found['correct']:.0%} of the samples are correct")
+        return float(found["peak_mib"])
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -119,7 +128,7 @@ def main() -> None:
     if job.keep_memory and job.side == "ours":
         keep_freed_memory()
     torch.manual_seed(0)
-    step = {"ours": ours, "plain": plain}.get(job.side, released)(job)
+    step, correct = {"ours": ours, "plain": plain}.get(job.side, released)(job)
     _answer(ready=True)
     for _ in sys.stdin:
         started = time.perf_counter()
@@ -127,7 +136,8 @@ def main() -> None:
         if job.device != "cpu":
             torch.cuda.synchronize()
         _answer(seconds=time.perf_counter() - started)
-    _answer(peak_mib=_peak_mib(job))
+    peak = _peak_mib(job)
+    _answer(peak_mib=peak, correct=correct())
 
 
 def _answer(**values: Any) -> None:
@@ -147,15 +157,29 @@ def _random_pixels(count: int) -> Tensor:
     return torch.randint(0, 256, (count, 3, 32, 32), generator=draws, dtype=torch.uint8)
 
 
-def half_correct(model: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """Labels of which the model, in evaluation mode, predicts every other one."""
+Side: TypeAlias = tuple[Callable[[], None], Callable[[], float]]
+"""A step, and the share of samples that the model classifies correctly."""
+
+
+def predictions(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Classes in evaluation mode, in which the model stays."""
+    model.eval()
     with torch.no_grad():
-        labels = torch.cat([model(some.float() / 255).argmax(1) for some in pixels.split(128)])
+        parts = torch.split(pixels, 128)
+        return torch.cat([model(some.float() / 255).argmax(1) for some in parts])
+
+
+def half_correct(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Labels of which the model predicts every other one, and will: its statistics are fixed."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.0  # They are computed and averaged as ever, with weight zero.
+    labels = predictions(model, pixels)
     wrong = torch.arange(len(labels), device=labels.device) % 2 == 1
     return torch.where(wrong, (labels + 1) % 10, labels)
 
 
-def ours(job: Job) -> Callable[[], None]:
+def ours(job: Job) -> Side:
     """A step of this project: as the training loop does it, from the pixels on the device on."""
     use_ieee_arithmetic()
     cell, device = job.cell(), torch.device(job.device)
@@ -163,7 +187,7 @@ def ours(job: Job) -> Callable[[], None]:
     model = build_model_for(cell.architecture, "cifar10", 0).to(device)
     model.to(memory_format=fast.memory_format)
     pixels = _random_pixels(2 * job.batch_size).to(device)
-    split = Split(pixels, half_correct(model.eval(), pixels), 255)
+    split = Split(pixels, half_correct(model, pixels), 255, fast.memory_format)
     method = method_class(job.method)(cell.method)
     optimizer = Sgd(model.train(), cell.recipe.momentum, cell.recipe.weight_decay)
     trainee, frozen = Trainee(model, optimizer, method), FrozenModels(fast)
@@ -178,8 +202,11 @@ def ours(job: Job) -> Callable[[], None]:
         drawn = TrainingStep.draw(cell, model, frozen, split, indices, method.views, 0, 0)
         trainee.update(drawn, LEARNING_RATE)
 
+    def correct() -> float:
+        return float((predictions(model, pixels) == split.labels).double().mean())
+
     step(short)
-    return step
+    return step, correct
 
 
 def _attack_through_the_weights(frozen: FrozenModels) -> None:
@@ -191,8 +218,8 @@ def _attack_through_the_weights(frozen: FrozenModels) -> None:
         def grad(loss: Tensor, images: Tensor) -> tuple[Tensor]:
             for copies in frozen._copies.values():
                 for copied in copies.values():
-                    if copied is not None:
-                        copied.module.requires_grad_(True).zero_grad()
+                    if copied.folded is not None:
+                        copied.folded.module.requires_grad_(True).zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             assert images.grad is not None
             return (images.grad,)
@@ -203,16 +230,17 @@ def _attack_through_the_weights(frozen: FrozenModels) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(torch, name)
 
-    pgd.torch = Torch()  # type: ignore[attr-defined]
+    pgd.torch = Torch()  # type: ignore[assignment]
 
 
-def plain(job: Job) -> Callable[[], None]:
+def plain(job: Job) -> Side:
     """A step of the textbook, from the DataLoader on."""
     import baseline
 
     use_ieee_arithmetic()
+    baseline.WHOLE = not job.input_gradients
     model = baseline.NETWORKS[job.architecture]()
-    loader = textbook_batches(job, model)
+    loader, correct = textbook_batches(job, model)
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=5e-4)
 
     def step() -> None:
@@ -226,22 +254,32 @@ def plain(job: Job) -> Callable[[], None]:
     baseline.STEPS = 1
     step()
     baseline.STEPS = 10
-    return step
+    return step, correct
 
 
-def textbook_batches(job: Job, model: nn.Module) -> Iterator[list[Tensor]]:
-    """Views and labels from a DataLoader on the CPU; the model ends on the job's device."""
+def textbook_batches(
+    job: Job, model: nn.Module
+) -> tuple[Iterator[list[Tensor]], Callable[[], float]]:
+    """Views and labels from a DataLoader on the CPU, and the share that is correct.
+
+    The model ends on the job's device.
+    """
     import baseline
 
     pixels = _random_pixels(4 * job.batch_size)
-    labels = half_correct(model.eval(), pixels).tolist()
+    labels = half_correct(model, pixels)
     model.to(job.device).train()
     views = baseline.VIEWS.get(job.method, 1)
-    dataset = baseline.Images(pixels.permute(0, 2, 3, 1).numpy(), labels, views)
-    return baseline.batches(dataset, job.batch_size, WORKERS)
+    dataset = baseline.Images(pixels.permute(0, 2, 3, 1).numpy(), labels.tolist(), views)
+
+    def correct() -> float:
+        found = predictions(model, pixels.to(job.device)).cpu()
+        return float((found == labels).double().mean())
+
+    return baseline.batches(dataset, job.batch_size, WORKERS), correct
 
 
-def released(job: Job) -> Callable[[], None]:
+def released(job: Job) -> Side:
     """A step of the authors' code; see benchmarks/vs_released.py."""
     import vs_released
 

@@ -50,6 +50,8 @@ def fast_paths_from_environment() -> FastPaths:
         names = []
     elif not names:
         return FastPaths()
+    if "cuda_graphs" in names and "fold" not in names:
+        raise UserError(f"{VARIABLE} = {text!r}: cuda_graphs needs fold: it replays the copies")
     for name in names:
         if name not in known:
             raise UserError(f"{VARIABLE} = {text!r}: {name!r}{suggest(name, [*known, 'plain'])}")

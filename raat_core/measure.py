@@ -18,7 +18,7 @@ from raat_core.environment import hardware, now, versions
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import pgd_batches, predict
 from raat_core.evaluation.run import quickest
-from raat_core.fast_paths import fast_paths_from_environment
+from raat_core.fast_paths import FastPaths, fast_paths_from_environment
 from raat_core.methods.base import method_class
 from raat_core.models.arithmetic import use_ieee_arithmetic
 from raat_core.models.build import build_model_for
@@ -85,11 +85,13 @@ def _cell(architecture: str, dataset: str, batch_size: int, precision: Precision
 
 def _training(cell: Cell, device: torch.device) -> Timing:
     size = cell.recipe.batch_size
-    split = _random_split(cell, size, device)
+    fast = fast_paths_from_environment()
+    split = _random_split(cell, size, device, fast)
     model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
+    model.to(memory_format=fast.memory_format)
     optimizer = Sgd(model, cell.recipe.momentum, cell.recipe.weight_decay)
     method = method_class(cell.method.name)(cell.method)
-    trainee, frozen = Trainee(model, optimizer, method), FrozenModels(fast_paths_from_environment())
+    trainee, frozen = Trainee(model, optimizer, method), FrozenModels(fast)
     indices = torch.arange(size, device=device)
 
     def step() -> None:
@@ -111,9 +113,10 @@ def _training(cell: Cell, device: torch.device) -> Timing:
 
 def _evaluation(cell: Cell, device: torch.device) -> Timing:
     threat, data = cell.threat_model, DATA_SETS[cell.dataset]
-    split = _random_split(cell, EVALUATION_BATCH, device)
+    fast = fast_paths_from_environment()
+    split = _random_split(cell, EVALUATION_BATCH, device, fast)
     model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device)
-    model = quickest(model.eval().requires_grad_(False), split, fast_paths_from_environment())
+    model = quickest(model.eval().requires_grad_(False), split, fast)
     ball = {"norm": threat.norm, "epsilon": threat.epsilon, "step_size": threat.step_size}
     pgd_10 = PgdEvaluation.model_validate({**ball, "steps": threat.steps})
     pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), threat.steps)
@@ -130,12 +133,12 @@ def _evaluation(cell: Cell, device: torch.device) -> Timing:
     )
 
 
-def _random_split(cell: Cell, size: int, device: torch.device) -> Split:
+def _random_split(cell: Cell, size: int, device: torch.device, fast: FastPaths) -> Split:
     info = DATA_SETS[cell.dataset]
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (size, *info.image_shape), generator=draws)
     labels = torch.randint(0, info.classes, (size,), generator=draws)
-    return Split(images.to(torch.uint8), labels, LEVELS).to(device)
+    return Split(images.to(torch.uint8), labels, LEVELS, fast.memory_format).to(device)
 
 
 def _median_seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -12,9 +12,9 @@ def keep_freed_memory() -> bool:
     """Have the C library keep what tensors free for the next ones; says whether it will.
 
     By default glibc gives large blocks back to the system at once. A training step on the CPU frees
-    and allocates gigabytes of activations, and the system's clearing of each new page took a third
-    of its time (docs/speed.md). The process's peak stays what it is; what it holds between peaks
-    grows to it. Elsewhere than on glibc nothing is changed.
+    and allocates gigabytes of activations, and clearing each new page takes the system long
+    (docs/speed.md). What the process holds grows to its peak and stays there, and the peak itself
+    may grow where sizes of blocks vary. Elsewhere than on glibc nothing is changed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

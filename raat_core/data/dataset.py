@@ -21,6 +21,8 @@ class Split:
     images: Tensor
     labels: Tensor
     levels: int
+    memory_format: torch.memory_format = torch.channels_last
+    """Of the batches."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -28,7 +30,7 @@ class Split:
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Images float32 (B, C, H, W) in [0, 1] and labels (B,) at the positions `indices`."""
         images = self.images[indices].float() / self.levels
-        return images.contiguous(memory_format=torch.channels_last), self.labels[indices]
+        return images.contiguous(memory_format=self.memory_format), self.labels[indices]
 
     def take(self, indices: Tensor) -> Split:
         """The samples at the positions `indices`, in that order."""

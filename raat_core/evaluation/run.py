@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -99,7 +99,8 @@ def evaluate_cell(
     checkpoint = evaluations.checkpoint
     weights = folder.read_weights(checkpoint)
     use_ieee_arithmetic()
-    fast, test = fast_paths_from_environment(), data.test.to(device)
+    fast = fast_paths_from_environment()
+    test = replace(data.test.to(device), memory_format=fast.memory_format)
     model = quickest(load_model(folder.read_cell(), weights, device), test, fast)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}
     summaries = []

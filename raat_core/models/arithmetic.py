@@ -16,18 +16,19 @@ def use_ieee_arithmetic() -> None:
 
     By default torch rounds the inputs of convolutions on GPUs to TF32's ten bits.
     """
-    _allow_tf32(False)
+    torch.set_float32_matmul_precision("highest")
+    _allow_tf32(False, False)
 
 
 @contextmanager
 def in_arithmetic(arithmetic: Arithmetic) -> Iterator[None]:
     """Inside the block float32 means what `arithmetic` says, in forwards and backwards."""
-    before = torch.backends.cudnn.allow_tf32
-    _allow_tf32(arithmetic == "tf32")
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    _allow_tf32(*(arithmetic == "tf32",) * 2)
     try:
         yield
     finally:
-        _allow_tf32(before)
+        _allow_tf32(*before)
 
 
 def compute_logits(
@@ -41,6 +42,6 @@ def compute_logits(
     return logits.to(images.dtype)
 
 
-def _allow_tf32(allowed: bool) -> None:
-    torch.backends.cudnn.allow_tf32 = allowed
-    torch.backends.cuda.matmul.allow_tf32 = allowed
+def _allow_tf32(convolutions: bool, products: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cuda.matmul.allow_tf32 = products

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import operator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 
+from raat_core.models.arithmetic import in_arithmetic
 from raat_core.models.build import in_mode
 
 AGREEMENT = 1e-3
 """How far a copy's logits may be from the model's, relative to the largest of them. Rounding alone
-makes about 1e-6; a model that was not understood is off by its whole size."""
+makes about 1e-6, in fp32; a model that was not understood is off by its whole size."""
 
 
 class FoldedModel:
@@ -28,6 +30,8 @@ class FoldedModel:
     ) -> None:
         """Copy `model` as it is now.
 
+        The model itself is not held: a copy may be kept as long as its model is.
+
         Args:
             model: every BatchNorm2d that alone follows a convolution is folded; others stay.
             traced: what `trace` made of it.
@@ -37,9 +41,9 @@ class FoldedModel:
         self.module: nn.Module = _without_norms(traced, pairs)
         if dtype is not None:
             _cast(self.module, dtype)
-        self._source = model
+        self._tensors = tuple(_tensors_of(model).values())
         self._folds = [_fold_of(pair, model, self.module) for pair in pairs]
-        self._copied = self._unfolded_tensors(pairs)
+        self._copied = _unfolded(model, self.module, pairs)
         self.refresh()
 
     @property
@@ -47,9 +51,14 @@ class FoldedModel:
         """How many BatchNorms are folded."""
         return len(self._folds)
 
+    def is_of(self, model: nn.Module) -> bool:
+        """Whether the model still consists of the tensors that the copy follows."""
+        tensors = _tensors_of(model).values()
+        return len(tensors) == len(self._tensors) and all(map(operator.is_, tensors, self._tensors))
+
     @torch.no_grad()
     def refresh(self) -> None:
-        """Make the copy equal to the model as it is now."""
+        """Make the copy equal to the model as it is now, whose tensors were changed in place."""
         if self._copied:
             its, mine = zip(*self._copied, strict=True)
             torch._foreach_copy_(mine, its)
@@ -73,47 +82,26 @@ class FoldedModel:
         torch._foreach_copy_([fold.weight for fold in self._folds], weights)
         torch._foreach_copy_([fold.bias for fold in self._folds], shifts)
 
-    @torch.no_grad()
-    def agrees(self, images: Tensor) -> bool:
-        """Whether the copy's logits are those of the model in evaluation mode, but for rounding.
-
-        Tracing reads a model's code with a stand-in for the images; what depends on more than
-        operations on them may be read wrongly.
-        """
-        with in_mode(self._source, training=False):
-            expected = self._source(images)
-        found = self.module(images)
-        if found.shape != expected.shape:
-            return False
-        largest = expected.abs().max()
-        return bool((found - expected).abs().max() <= AGREEMENT * largest.clamp(min=1e-6))
-
-    def _unfolded_tensors(self, pairs: list[_Pair]) -> list[tuple[Tensor, Tensor]]:
-        """What is copied as it is: the model's tensor and the copy's."""
-        folded = {f"{pair.convolution}.{name}" for pair in pairs for name in ("weight", "bias")}
-        mine = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        its = {**dict(self._source.named_parameters()), **dict(self._source.named_buffers())}
-        return [(its[name], tensor) for name, tensor in mine.items() if name not in folded]
-
 
 def fold(model: nn.Module, images: Tensor, dtype: torch.dtype | None = None) -> FoldedModel | None:
-    """A copy of the model whose logits of `images` were found to be the model's.
+    """A copy that was found to be right; None if the model cannot be traced, or not rightly.
 
-    None if the model cannot be traced, has nothing to fold, or its copy has other logits.
+    Tracing reads a model's code with a stand-in for the images; what depends on more than
+    operations on them, or on modules that share weights, may be read wrongly. So a model like this
+    one, with other weights and statistics, is compared with its own copy first.
 
     Args:
         model: which.
-        images: a few that it takes, (N, C, H, W).
+        images: some that it takes, (N, C, H, W); only their shape, dtype and device matter.
         dtype: as for `FoldedModel`.
     """
     try:
-        traced = trace(model)
+        copied = FoldedModel(model, trace(model), dtype)
+        if copied.folded == 0 or not _is_folded_rightly(model, images):
+            return None
     except Exception:  # Tracing runs the model's own code, which may do anything with a stand-in.
         return None
-    copied = FoldedModel(model, traced)
-    if copied.folded == 0 or not copied.agrees(images):
-        return None
-    return copied if dtype is None else FoldedModel(model, traced, dtype)
+    return copied
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
@@ -124,6 +112,61 @@ def trace(model: nn.Module) -> fx.GraphModule:
     """
     with in_mode(model, training=False):
         return fx.symbolic_trace(model)
+
+
+@torch.no_grad()
+def _is_folded_rightly(model: nn.Module, images: Tensor) -> bool:
+    """Whether a model of other weights has the logits of its folded copy, but for rounding.
+
+    Of other weights, because a fresh model's norms change next to nothing: whether they are folded
+    rightly would not show. The outcome is a function of the model's architecture alone.
+    """
+    trial = copy.deepcopy(model).eval()
+    draws = torch.Generator().manual_seed(0)
+
+    def normal(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=draws).to(like.device, like.dtype)
+
+    for parameter in trial.parameters():
+        spread = float(parameter.std(correction=0))
+        parameter.add_((0.3 * spread if spread > 0 else 0.05) * normal(parameter))
+    for module in trial.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_var is not None:
+            module.running_var.mul_(normal(module.running_var).mul_(0.3).exp_())
+            assert module.running_mean is not None
+            module.running_mean.add_(0.3 * normal(module.running_mean))
+            if module.affine:
+                module.weight.add_(0.3 * normal(module.weight))
+                module.bias.add_(0.3 * normal(module.bias))
+    examples = torch.rand((2, *images.shape[1:]), generator=draws)
+    examples = examples.to(images.device, images.dtype)
+    with in_arithmetic("fp32"), torch.autocast(images.device.type, enabled=False):
+        expected = trial(examples)
+        found = FoldedModel(trial, trace(trial)).module(examples)
+    if found.shape != expected.shape:
+        return False
+    return bool((found - expected).abs().max() <= AGREEMENT * expected.abs().max())
+
+
+def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers under all of their names."""
+    return {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+
+
+def _unfolded(
+    model: nn.Module, copied: nn.Module, pairs: list[_Pair]
+) -> list[tuple[Tensor, Tensor]]:
+    """What is copied as it is: the model's tensor and the copy's.
+
+    Tensors of the copy that the model has not are constants of its code.
+    """
+    folded = {f"{pair.convolution}.{name}" for pair in pairs for name in ("weight", "bias")}
+    its = _tensors_of(model)
+    mine = _tensors_of(copied).items()
+    return [(its[name], tensor) for name, tensor in mine if name in its and name not in folded]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -17,24 +18,31 @@ from raat_core.models.folding import FoldedModel, fold
 from raat_core.precision import Arithmetic
 from raat_core.training.graphs import Recordings
 
-_TRIED_ON = 2
-"""Images that a new copy is compared with its model on."""
 
-Copies = dict[torch.dtype | None, FoldedModel | None]
+@dataclass
+class _Copy:
+    """A folded copy, and what was recorded of attacks on it."""
+
+    folded: FoldedModel | None
+    """None: the model cannot be folded."""
+    recordings: Recordings = field(default_factory=Recordings)
+
+
+_Copies = dict[torch.dtype | None, _Copy]
 
 
 class FrozenModels:
     """Models in evaluation mode that change between two calls, through folded copies of them.
 
     Copies are made on first use and brought up to date in place whenever a model is asked for:
-    methods may change weights and statistics within a step as they like. A model that cannot be
-    folded is used itself.
+    methods may change parameters and buffers at any time, or put others in their place. What else a
+    model computes with (attributes of its code, hooks) is as it was when the copy was made. A model
+    that cannot be folded is used itself.
     """
 
     def __init__(self, fast: FastPaths) -> None:
         self.fast = fast
-        self._copies: weakref.WeakKeyDictionary[nn.Module, Copies] = weakref.WeakKeyDictionary()
-        self._recordings = Recordings()
+        self._copies: weakref.WeakKeyDictionary[nn.Module, _Copies] = weakref.WeakKeyDictionary()
 
     @contextmanager
     def frozen(
@@ -47,10 +55,10 @@ class FrozenModels:
             images: (N, C, H, W), some of those that it will see.
             arithmetic: that it will be used in.
         """
-        copied = self._copy_of(model, images, arithmetic)
-        if copied is not None:
-            copied.refresh()
-            yield copied.module
+        folded = self._copy_of(model, images, arithmetic).folded
+        if folded is not None:
+            folded.refresh()
+            yield folded.module
             return
         with in_mode(model, training=False):
             yield model
@@ -79,15 +87,15 @@ class FrozenModels:
 
             if frozen is model or not (self.fast.cuda_graphs and images.is_cuda):
                 return ascend(images, labels, perturbed)
-            return self._recordings.run((frozen, pgd), ascend, images, labels, perturbed)
+            recordings = self._copy_of(model, images, arithmetic).recordings
+            return recordings.run((pgd, arithmetic), ascend, images, labels, perturbed)
 
-    def _copy_of(
-        self, model: nn.Module, images: Tensor, arithmetic: Arithmetic
-    ) -> FoldedModel | None:
+    def _copy_of(self, model: nn.Module, images: Tensor, arithmetic: Arithmetic) -> _Copy:
         if not self.fast.fold:
-            return None
+            return _Copy(None)
         copies = self._copies.setdefault(model, {})
         dtype = torch.bfloat16 if arithmetic == "bf16" else None
-        if dtype not in copies:
-            copies[dtype] = fold(model, images[:_TRIED_ON], dtype)
+        known = copies.get(dtype)
+        if known is None or (known.folded is not None and not known.folded.is_of(model)):
+            copies[dtype] = _Copy(fold(model, images, dtype))
         return copies[dtype]

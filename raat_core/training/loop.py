@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -71,10 +71,13 @@ class Training:
                 f"selection.validation_fraction = {cell.selection.validation_fraction}: leaves "
                 f"{len(train)} images to train on and {len(selection)} to choose the best by"
             )
-        self.train_split, self.selection_split = train.to(self.device), selection.to(self.device)
+        fast = fast_paths_from_environment()
+        self.train_split, self.selection_split = (
+            replace(split.to(self.device), memory_format=fast.memory_format)
+            for split in (train, selection)
+        )
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
         use_ieee_arithmetic()
-        fast = fast_paths_from_environment()
         model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(self.device)
         model.to(memory_format=fast.memory_format)
         optimizer = Sgd(model, recipe.momentum, recipe.weight_decay)

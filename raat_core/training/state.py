@@ -88,8 +88,8 @@ class Trainee:
             terms = self.method.loss(step)
             self.optimizer.zero_grad()
             torch.autograd.backward(torch.stack(list(terms.values())).sum())
-        self.optimizer.step(learning_rate)
-        self.method.after_step(step)
+            self.optimizer.step(learning_rate)
+            self.method.after_step(step)
         return terms
 
     @property

@@ -40,7 +40,6 @@ class TrainingStep:
     ) -> TrainingStep:  # fmt: skip
         """Fetch the samples at `indices` and augment them `views` times."""
         natural, labels = split.batch(indices)
-        natural = natural.contiguous(memory_format=frozen.fast.memory_format)
         augmented = tuple(
             augment(
                 natural,

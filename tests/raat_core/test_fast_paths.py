@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.fast_paths import VARIABLE, FastPaths, fast_paths_from_environment
 from raat_core.methods.base import BUILT_IN_METHODS, method_class
+from raat_core.models.arithmetic import use_ieee_arithmetic
 from raat_core.models.build import build_model, build_model_for
 from raat_core.spec import Cell
 from raat_core.training.frozen import FrozenModels
@@ -239,6 +242,73 @@ def test_a_copy_follows_changes_within_a_step(small_data: DataSet) -> None:
         expected = plain.logits(trained.model, step.natural, "fp32")
         assert torch.allclose(step.logits(step.natural), expected, rtol=1e-3, atol=1e-4), change
     assert trained.model.training
+
+
+def test_a_copy_is_made_anew_if_tensors_are_exchanged(small_data: DataSet) -> None:
+    trained = Trained(small_cell(), small_data, FastPaths())
+    trained.update(0)
+    step = trained.step(1)
+    before = step.logits(step.natural)
+    head = trained.model.get_submodule("linear")
+    head.weight = nn.Parameter(2 * head.get_parameter("weight"))
+    norm = trained.model.get_submodule("bn1")
+    norm.running_mean = norm.get_buffer("running_mean") + 0.5
+    expected = FrozenModels(PLAIN).logits(trained.model, step.natural, "fp32")
+    assert torch.allclose(step.logits(step.natural), expected, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(before, expected, atol=0.02)
+
+
+def test_a_copy_goes_with_its_model() -> None:
+    """Methods may copy a model in every step, and ask the copy."""
+    frozen, images = FrozenModels(FastPaths()), torch.rand(2, 1, 8, 8)
+    model = build_model("resnet-mini", 1, 10, 0)
+    frozen.logits(model, images, "fp32")
+    (copies,) = frozen._copies.values()
+    held: list[weakref.ref[Any]] = [weakref.ref(model), weakref.ref(copies[None])]
+    del model, copies
+    gc.collect()
+    assert [reference() for reference in held] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        ("fp32", {"attack": False, "training": False}),
+        ("tf32", {"attack": True, "training": True}),
+        ({"attack": "tf32", "training": "fp32"}, {"attack": True, "training": False}),
+        ({"attack": "bf16", "training": "tf32"}, {"attack": False, "training": True}),
+    ],
+)
+def test_tf32_is_on_in_the_halves_that_ask_for_it(
+    precision: Any, expected: dict[str, bool], small_data: DataSet
+) -> None:
+    use_ieee_arithmetic()
+    found: dict[str, set[bool]] = {"attack": set(), "training": set()}
+    trained = Trained(small_cell(method="raat", precision=precision), small_data, PLAIN)
+
+    def note_training(_: Tensor) -> None:
+        found["training"].add(torch.backends.cudnn.allow_tf32)
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        half = "attack" if inputs[0].requires_grad and inputs[0].is_leaf else "training"
+        found[half].add(torch.backends.cudnn.allow_tf32)
+        if half == "training" and torch.is_grad_enabled():
+            # In the backward, too.
+            weight: Any = trained.model.get_parameter("linear.weight")
+            handles.append(weight.register_hook(note_training))
+
+    handles: list[Any] = [trained.model.register_forward_pre_hook(note)]
+    trained.update(0)
+    for handle in handles:
+        handle.remove()
+    assert found == {half: {on} for half, on in expected.items()}
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_cuda_graphs_need_folded_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "channels_last cuda_graphs")
+    with pytest.raises(UserError, match="cuda_graphs needs fold"):
+        fast_paths_from_environment()
 
 
 def test_a_model_that_cannot_be_folded_is_used_itself() -> None:

@@ -185,3 +185,45 @@ def test_a_model_that_is_not_understood_is_not_folded(
     use: Callable[[Small, Tensor], Tensor],
 ) -> None:
     assert fold(Small(use).eval(), images_of(3, 8)) is None
+
+
+def both(model: Small, images: Tensor) -> Tensor:
+    hidden: Tensor = model.other(model.second(model.norm(model.first(images))))
+    return hidden
+
+
+def test_convolutions_that_share_weights_are_not_folded() -> None:
+    """Fresh norms hide it: the copy of a model of other weights would be wrong."""
+    model = Small(both).eval()
+    model.first = nn.Conv2d(4, 4, 3)
+    model.second.weight = model.first.weight
+    assert fold(model, images_of(4, 8)) is None
+
+
+def test_constants_of_the_code_are_no_obstacle() -> None:
+    model = Small(lambda m, x: m.norm(m.first(x - torch.tensor(0.5)))).eval()
+    images = images_of(3, 8)
+    copied = fold(model, images)
+    assert copied is not None
+    assert distance(copied.module(images), model(images)) < 1e-5
+
+
+def test_a_head_of_zeros_does_not_hide_what_is_wrong() -> None:
+    def use(model: Small, images: Tensor) -> Tensor:
+        return counts_its_calls(model, images) * model.other.weight[None, :, None, None]
+
+    model = Small(use).eval()
+    nn.init.zeros_(model.other.weight)
+    assert fold(model, images_of(3, 8)) is None
+
+
+def test_which_tensors_a_copy_follows() -> None:
+    model = build_model("resnet-mini", 1, 10, 0)
+    copied = folded_copy(model)
+    assert copied.is_of(model)
+    with torch.no_grad():
+        model.get_parameter("linear.weight").mul_(2)
+    assert copied.is_of(model)
+    model.get_submodule("linear").weight = nn.Parameter(torch.zeros(10, 32))
+    assert not copied.is_of(model)
+    assert not copied.is_of(build_model("resnet-mini", 1, 10, 0))
