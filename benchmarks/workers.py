@@ -230,7 +230,7 @@ def _attack_through_the_weights(frozen: FrozenModels) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(torch, name)
 
-    pgd.torch = Torch()  # type: ignore[assignment]
+    pgd.torch = Torch()  # type: ignore[assignment, attr-defined]
 
 
 def plain(job: Job) -> Side:

@@ -208,9 +208,6 @@ DAMAGE: list[tuple[str, str | bytes, list[str], list[str]]] = [
     ("manifest.json", "[]", ["attack", "train", "join", "show"], ["manifest.json is damaged"]),
     ("manifest.json", '{"cell"', ["attack", "train"], ["manifest.json", "not valid JSON"]),
     ("manifest.json", b"\xff", ["attack"], ["manifest.json", "not valid JSON"]),
-    ("spec.json", with_changes(architecture="resnet-18"), ["attack"],
-     ["not those of its architecture resnet-18"]),
-    ("spec.json", with_changes(seed=7), ["train"], ["holds another cell"]),
     ("best.safetensors", b"", ["attack", "train"], ["best.safetensors", "truncated"]),
     ("best.safetensors", b"\x80\x04cposix\nsystem\n.", ["attack"], ["not a file of this program"]),
 ]  # fmt: skip
