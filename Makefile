@@ -1,7 +1,8 @@
 # Every target makes the environment it needs; VENV=path puts it elsewhere.
 VENV ?= .venv
 PYTHON ?= python3
-CORES ?= $(shell nproc)
+# nproc would take OMP_NUM_THREADS for the number of cores.
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 PLUGIN := workflow/plugins/snakemake_executor_plugin_submitit
