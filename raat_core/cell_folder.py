@@ -122,7 +122,7 @@ class CellFolder:
         """The copy of the spec that the manifest of a finished training holds."""
         if not self.manifest.exists():
             return None
-        spec = self.read_manifest().get("spec")
+        spec = self._sealed_manifest().get("spec")
         return None if spec is None else parse(Cell, spec, str(self.manifest))
 
     def read_manifest(self) -> dict[str, Any]:
@@ -133,10 +133,25 @@ class CellFolder:
         """
         if not self.manifest.exists():
             raise UserError(f"{self.path}: this cell is not trained, there is no manifest.json")
+        manifest = self._sealed_manifest()
+        for place, kind in _OF_MANIFEST.items():
+            value: Any = manifest
+            for key in place.split("."):
+                value = value.get(key) if isinstance(value, dict) else None
+            if not isinstance(value, kind):
+                damage = Damaged(f"{self.manifest} is damaged: {place} = {value!r:.60}")
+                raise self._lost(damage)
+        return manifest
+
+    def _sealed_manifest(self) -> dict[str, Any]:
+        """The manifest, whatever stands in it."""
         try:
-            return _read_manifest(self.manifest)
+            manifest = read_json(self.manifest)
+            if not isinstance(manifest, dict):
+                raise Damaged(f"{self.manifest} is damaged: it is no manifest")
         except Damaged as damage:
             raise self._lost(damage) from damage
+        return manifest
 
     def _lost(self, damage: Damaged) -> Damaged:
         """What to tell of a damaged file of a finished training, of which there is no other."""
@@ -167,7 +182,7 @@ class CellFolder:
         Raises:
             UserError: it is damaged, or cannot be read.
         """
-        expected = self.read_manifest().get("history_sha256")
+        expected = self._sealed_manifest().get("history_sha256")
         try:
             found = hashlib.sha256(self.history.read_bytes()).hexdigest()
         except OSError as error:
@@ -190,20 +205,3 @@ class CellFolder:
         writer.writerows(rows)
         write_text(self.history, text.getvalue())
         return hashlib.sha256(text.getvalue().encode()).hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """A manifest in which everything that others read stands.
-
-    Raises:
-        Damaged: it is not whole.
-        UserError: it cannot be read.
-    """
-    manifest: dict[str, Any] = read_json(path)
-    for place, kind in _OF_MANIFEST.items():
-        value: Any = manifest
-        for key in place.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(value, kind):
-            raise Damaged(f"{path} is damaged: {place} = {value!r:.60}")
-    return manifest
