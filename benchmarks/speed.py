@@ -78,8 +78,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    add_options(parser)
     parser.add_argument("--architectures", nargs="+", default=["resnet-18"])
+    parser.add_argument("--switches", action="store_true")
+    parser.add_argument("--ceiling", action="store_true")
+    return parser.parse_args()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is measured, how often, and on what."""
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument(
         "--precisions",
         nargs="+",
@@ -90,9 +98,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--switches", action="store_true")
-    parser.add_argument("--ceiling", action="store_true")
-    return parser.parse_args()
 
 
 def describe(options: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ other options these are. On a GPU the released side computes in IEEE fp32 unless
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import types
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from workers import LEARNING_RATE, Job, Side, textbook_batches
 
-from raat_core.models.arithmetic import use_ieee_arithmetic
+from raat_core.models.arithmetic import in_arithmetic, use_ieee_arithmetic
 
 FUNCTIONS = {
     "pgd-at": "adv_train",
@@ -45,13 +44,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("path", type=Path)
-    parser.add_argument("--methods", nargs="+", choices=list(FUNCTIONS), default=list(FUNCTIONS))
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    speed.add_options(parser)
     parser.add_argument("--tf32", action="store_true", help="on a GPU, TF32 on the released side")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     folder = _code_in(options.path)
     speed.describe(options)
@@ -86,8 +80,6 @@ def _code_in(path: Path) -> Path:
 def step_of(job: Job, folder: Path) -> Side:
     """One step of the authors' training function on a batch of the DataLoader."""
     use_ieee_arithmetic()
-    if job.precision == "tf32":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     sys.path.insert(0, str(folder))
     if job.device == "cpu":
         Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
@@ -132,10 +124,11 @@ class _Released:
         """Of one batch."""
         *views, labels = next(self._draw)
         images = views if len(views) > 1 else views[0]
-        self.train(
-            self.settings, 0, self.model, self.criterion, self.optimizer, self.scheduler,
-            [(images, labels)], self.adversary, self.logger,
-        )  # fmt: skip
+        with in_arithmetic("tf32" if self.job.precision == "tf32" else "fp32"):
+            self.train(
+                self.settings, 0, self.model, self.criterion, self.optimizer, self.scheduler,
+                [(images, labels)], self.adversary, self.logger,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":

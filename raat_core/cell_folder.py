@@ -177,11 +177,13 @@ class CellFolder:
         return Weights(arrays, metadata["epoch"], found)
 
     def require_whole_history(self) -> None:
-        """Hold the history of a finished training against the manifest's checksum.
+        """Hold the history of a training, if it is finished, against the manifest's checksum.
 
         Raises:
             UserError: it is damaged, or cannot be read.
         """
+        if not self.manifest.exists():
+            return
         expected = self._sealed_manifest().get("history_sha256")
         try:
             found = hashlib.sha256(self.history.read_bytes()).hexdigest()

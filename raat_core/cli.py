@@ -79,15 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     join = commands.add_parser("join", help="make records of attacks whose shards are all done")
     join.add_argument("folder", type=Path, help="the cell's folder")
     join.add_argument(
-        "--wait",
-        type=_positive,
-        default=0,
-        help="seconds for files of other machines to show up",
+        "--wait", type=_positive, default=0, help="seconds for files of other machines to show up"
     )
     join.add_argument(
-        "--shards",
-        type=_positive,
-        help="in how many they were attacked, for the summary",
+        "--shards", type=_positive, help="in how many they were attacked, for the summary"
     )
     join.set_defaults(run=_join)
     run = commands.add_parser("run", help="train a cell, then attack it, in one process")

@@ -56,11 +56,12 @@ def measure(
         UserError: the device's memory is too small.
     """
     use_ieee_arithmetic()
+    fast = fast_paths_from_environment()
     timings: list[Timing] = []
     for architecture in architectures:
         cell = _cell(architecture, dataset, batch_size, precision)
         try:
-            timings += [_training(cell, device), _evaluation(cell, device)]
+            timings += [_training(cell, device, fast), _evaluation(cell, device, fast)]
         except torch.cuda.OutOfMemoryError:
             raise UserError(
                 f"{architecture} does not fit into the memory of {device} with batches of "
@@ -83,9 +84,8 @@ def _cell(architecture: str, dataset: str, batch_size: int, precision: Precision
     return Cell.model_validate(data)
 
 
-def _training(cell: Cell, device: torch.device) -> Timing:
+def _training(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
     size = cell.recipe.batch_size
-    fast = fast_paths_from_environment()
     split = _random_split(cell, size, device, fast)
     model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
     model.to(memory_format=fast.memory_format)
@@ -111,9 +111,8 @@ def _training(cell: Cell, device: torch.device) -> Timing:
     )
 
 
-def _evaluation(cell: Cell, device: torch.device) -> Timing:
+def _evaluation(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
     threat, data = cell.threat_model, DATA_SETS[cell.dataset]
-    fast = fast_paths_from_environment()
     split = _random_split(cell, EVALUATION_BATCH, device, fast)
     model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device)
     model = quickest(model.eval().requires_grad_(False), split, fast)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from raat_core.attacks.pgd import Logits, Pgd
+from raat_core.attacks.pgd import Pgd
 from raat_core.fast_paths import FastPaths
 from raat_core.models.arithmetic import compute_logits
 from raat_core.models.build import in_mode
@@ -82,8 +82,12 @@ class FrozenModels:
         with self.frozen(model, images, arithmetic) as frozen:
 
             def ascend(images: Tensor, labels: Tensor, perturbed: Tensor) -> Tensor:
-                logits: Logits = lambda batch: compute_logits(frozen, batch, arithmetic)  # noqa: E731
-                return pgd.ascend(logits, images, labels, perturbed)
+                return pgd.ascend(
+                    lambda batch: compute_logits(frozen, batch, arithmetic),
+                    images,
+                    labels,
+                    perturbed,
+                )
 
             if frozen is model or not (self.fast.cuda_graphs and images.is_cuda):
                 return ascend(images, labels, perturbed)

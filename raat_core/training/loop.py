@@ -107,8 +107,7 @@ class Training:
                 self._run_epoch()
                 self._save()
         except Interrupted:
-            self._check_terms()
-            self._check_weights()
+            self._check_numbers()
             self._save()
             raise
         self.check_lock()
@@ -144,8 +143,7 @@ class Training:
         started = time.monotonic() - progress.epoch_seconds
         try:
             self._run_steps()
-            self._check_terms()
-            self._check_weights()
+            self._check_numbers()
             row = self._evaluate()
         finally:
             progress.epoch_seconds = time.monotonic() - started
@@ -179,6 +177,11 @@ class Training:
         if not progress.epoch_hook_done:
             self.trainee.method.after_epoch(progress.epoch)
             progress.epoch_hook_done = True
+
+    def _check_numbers(self) -> None:
+        """Refuse to evaluate or to save what is not finite."""
+        self._check_terms()
+        self._check_weights()
 
     def _check_terms(self) -> None:
         """Refuse to go on, or to save, after a loss that was not finite.

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flops import Watch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import short_method, small_cell
 from raat_core import api
@@ -176,20 +176,14 @@ def test_activations_in_place_change_no_bit(
     assert all(map(torch.equal, in_place, gradients()))
 
 
-class WatchForWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class WatchForWaiting(Watch):  # type: ignore[no-untyped-call]
     """Notes operations after which a GPU's host has to wait for a result."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.found: list[str] = []
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def see(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
         name = func.overloadpacket._qualified_op_name
         by_mask = name in ("aten::index", "aten::index_put_") and any(
             isinstance(index, Tensor) and index.dtype == torch.bool for index in args[1]
@@ -197,7 +191,6 @@ class WatchForWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         waits = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal")
         if name in waits or by_mask:
             self.found.append(name)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=named)

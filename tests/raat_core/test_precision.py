@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from conftest import short_method, small_cell
 from raat_core import api
+from raat_core.attacks.pgd import Pgd
 from raat_core.cell_folder import CellFolder
 from raat_core.data.dataset import DataSet
 from raat_core.errors import UserError
+from raat_core.fast_paths import FastPaths
 from raat_core.methods.base import BUILT_IN_METHODS
 from raat_core.models.arithmetic import compute_logits, in_arithmetic, use_ieee_arithmetic
 from raat_core.models.build import build_model
@@ -142,9 +144,6 @@ def test_tf32_ends_with_its_block() -> None:
 
 
 def test_the_attack_in_bf16_is_nearly_the_same(small_data: DataSet) -> None:
-    from raat_core.attacks.pgd import Pgd
-    from raat_core.fast_paths import FastPaths
-
     cell = small_cell()
     model = build_model("resnet-mini", 1, 10, cell.seed).train()
     images, labels = small_data.test.batch(torch.arange(60))

@@ -172,8 +172,7 @@ def _problem(folder: CellFolder, record: str) -> str | None:
     `record` is empty for numbers of the history.
     """
     try:
-        if folder.manifest.exists():
-            folder.require_whole_history()
+        folder.require_whole_history()
     except UserError as error:
         return str(error)
     try:

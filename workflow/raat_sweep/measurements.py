@@ -188,8 +188,7 @@ def _curve(cell: CellFolder, metric: str, failures: Failures) -> pd.DataFrame:
     if not cell.history.exists():
         return pd.DataFrame([{**nothing, **_gap("not trained", cell, failures)}])
     try:
-        if cell.manifest.exists():
-            cell.require_whole_history()
+        cell.require_whole_history()
     except UserError as error:
         return pd.DataFrame([{**nothing, **_damage("history damaged", error)}])
     column = {"clean": "clean_accuracy", "robust": "robust_accuracy"}[metric]
