@@ -83,6 +83,8 @@ def step_of(job: Job, folder: Path) -> Side:
     sys.path.insert(0, str(folder))
     if job.device == "cpu":
         Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    # advertorch 0.2.3 imports this from torch, which has it no more; PGD does not call it.
+    vars(sys.modules["torch.autograd.gradcheck"])["zero_gradients"] = None
     try:
         from adv_lib.attack import attack_module  # type: ignore[import-not-found]
     except ImportError as error:
