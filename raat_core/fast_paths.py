@@ -21,6 +21,8 @@ class FastPaths:
     """BatchNorm folded into the convolutions where no gradient of weights is asked for."""
     channels_last: bool = True
     """Tensors of images in memory with the channel running fastest."""
+    repeats: bool = True
+    """A forward that an objective repeats with the same weights is computed once."""
     cuda_graphs: bool = False
     """On a GPU, a training attack recorded once and replayed. Not measured yet: off."""
 

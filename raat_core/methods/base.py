@@ -13,7 +13,7 @@ import importlib.util
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
@@ -104,6 +104,15 @@ class Step(Protocol):
 
     def forward(self, images: Tensor, batchnorm: BatchNormMode = "train") -> Tensor:
         """Logits (N, K) with gradients; in train mode BatchNorm's statistics see `images`."""
+        ...
+
+    def forward_repeatably(self, images: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        """`forward(images)`, and a function that returns what it would give once more.
+
+        For objectives whose released code forwards a batch twice in a step: with the same weights
+        the logits are the same, and only BatchNorm's statistics move again, as of the moment of
+        that second call. The weights must not be changed in between.
+        """
         ...
 
     def logits(

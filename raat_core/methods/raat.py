@@ -7,7 +7,9 @@ BOUND and DICAR, the paper's ablations (Figure 5a), are this method with `dicar`
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -246,10 +248,17 @@ class RobustAlignment(Method):
         step: Step,
         perturbed: Perturbed,
         kept: Tensor,
-        clean_mode: BatchNormMode = "train",
-        clean_logits: Tensor | None = None,
+        forward_clean: Callable[[], Tensor],
     ) -> Tensor:
-        """The JS term of Eq. 16, a scalar; without logits, the clean views are forwarded."""
+        """The JS term of Eq. 16, a scalar.
+
+        Args:
+            step: the batch.
+            perturbed: its images.
+            kept: (B,) bool, DICAR's indicator.
+            forward_clean: logits (2B, K) of both clean views for DICAR's right side, with
+                gradients; called after the forward of the interpolations.
+        """
         beta = self._beta(step)
         weight = beta[:, None, None, None]
         first, second = perturbed.adversarial.chunk(2)
@@ -260,17 +269,11 @@ class RobustAlignment(Method):
             if len(mixed) == 0:
                 return mixed.new_zeros(())
         mixed_logits = step.forward(mixed)
-        if clean_logits is None:
-            clean_logits = self.forward_clean(step, perturbed.clean, clean_mode)
-        target = self._interpolate(clean_logits, beta)
+        target = self._interpolate(forward_clean(), beta)
         prediction = (mixed_logits / self.settings.temperature).log_softmax(1)
         if only_kept:
             return jensen_shannon(prediction, target[kept], self.settings.numerics).mean()
         return (jensen_shannon(prediction, target, self.settings.numerics) * kept).mean()
-
-    def forward_clean(self, step: Step, images: Tensor, mode: BatchNormMode) -> Tensor:
-        """Logits (2B, K) of both clean views for DICAR's right side, with gradients."""
-        return step.forward(images, mode)
 
     def _beta(self, step: Step) -> Tensor:
         """Beta per sample (B,) or for all (1,)."""
@@ -347,7 +350,8 @@ class Raat(OnlinePartition):
         logits = step.forward(perturbed.supervised_images())
         terms = {"supervised": cross_entropy(logits, perturbed.labels).mean()}
         if self.settings.dicar:
-            dicar = self.dicar(step, perturbed, perturbed.kept, self.settings.clean_forward)
+            forward_clean = partial(step.forward, perturbed.clean, self.settings.clean_forward)
+            dicar = self.dicar(step, perturbed, perturbed.kept, forward_clean)
             terms["dicar"] = self.settings.lam * dicar
         return terms
 

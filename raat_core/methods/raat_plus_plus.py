@@ -45,7 +45,7 @@ class RaatPlusPlus(OnlinePartition):
         perturbed = self.perturb(step, settings.attack_start)
         labels = perturbed.labels
         adversarial_logits = step.forward(perturbed.adversarial)
-        clean_logits = step.forward(perturbed.clean)
+        clean_logits, forward_again = step.forward_repeatably(perturbed.clean)
         logits = self._supervised_logits(step, perturbed, adversarial_logits)
         kl = weighted_kl(clean_logits, adversarial_logits, labels, settings.numerics).mean()
         terms = {
@@ -54,9 +54,9 @@ class RaatPlusPlus(OnlinePartition):
         }
         if settings.dicar:
             if settings.repeat_forwards:
-                dicar = self.dicar(step, perturbed, self.kept(step))
+                dicar = self.dicar(step, perturbed, self.kept(step), forward_again)
             else:
-                dicar = self.dicar(step, perturbed, perturbed.kept, clean_logits=clean_logits)
+                dicar = self.dicar(step, perturbed, perturbed.kept, lambda: clean_logits)
             terms["dicar"] = settings.lam * dicar
         return terms
 
@@ -69,7 +69,7 @@ class RaatPlusPlus(OnlinePartition):
             return passes
         if settings.repeat_forwards:
             passes += Passes(forwards=1 if settings.dicar_keeps == "natural" else 2)
-        return passes + self.passes_of_dicar(correct, forwards_clean=settings.repeat_forwards)
+        return passes + self.passes_of_dicar(correct, forwards_clean=False)
 
     def _supervised_logits(self, step: Step, perturbed: Perturbed, adversarial: Tensor) -> Tensor:
         """Logits (2B, K) at x'' where it is taken, else at x'."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from raat_core.losses import cross_entropy
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
-from raat_core.methods.base import BatchNormMode, Start, Step, departure, register
+from raat_core.methods.base import Start, Step, departure, register
 from raat_core.methods.raat import Correct, Perturbed, RobustAlignment, RobustAlignmentSettings
 from raat_core.operations import Passes
 
@@ -70,12 +71,13 @@ class RaatSharp(ConsultedAverage, RobustAlignment):
         return terms
 
     def _scheduled_dicar(self, step: Step, perturbed: Perturbed) -> Tensor:
+        forward_clean = partial(self._forward_clean, step, perturbed.clean)
         if self.settings.dicar_from == "start" or self.averages(step):
-            return self.dicar(step, perturbed, perturbed.kept)
+            return self.dicar(step, perturbed, perturbed.kept, forward_clean)
         import torch
 
         with torch.no_grad():  # Its weight is zero: the forwards count, a gradient would not.
-            return 0 * self.dicar(step, perturbed, perturbed.kept)
+            return 0 * self.dicar(step, perturbed, perturbed.kept, forward_clean)
 
     def decide(self, step: Step, images: Tensor) -> Tensor:
         return self.average_logits(step, images)
@@ -117,11 +119,12 @@ class RaatSharp(ConsultedAverage, RobustAlignment):
                     found[name].append(self.is_correct(step, batch, first))
         return Correct(**{name: torch.cat(parts) for name, parts in found.items()})
 
-    def forward_clean(self, step: Step, images: Tensor, mode: BatchNormMode) -> Tensor:
+    def _forward_clean(self, step: Step, images: Tensor) -> Tensor:
+        """Logits (2B, K) of both clean views for DICAR's right side, with gradients."""
         import torch
 
         batches = torch.split(images, self._batch_size(step))
-        return torch.cat([step.forward(batch, mode) for batch in batches])
+        return torch.cat([step.forward(batch) for batch in batches])
 
     def passes(self, steps: int, correct: float) -> Passes:
         """As once averaging has started; before, released DICAR has no gradients."""

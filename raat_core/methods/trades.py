@@ -39,9 +39,9 @@ class Trades(Method):
         adversarial = step.attack(
             images, step.labels, objective="kl", start=self.settings.attack_start
         )
-        clean_logits = step.forward(images)
+        clean_logits, forward_again = step.forward_repeatably(images)
         adversarial_logits = step.forward(adversarial)
-        reference = step.forward(images) if self.settings.repeat_forwards else clean_logits
+        reference = forward_again() if self.settings.repeat_forwards else clean_logits
         return {
             "supervised": cross_entropy(clean_logits, step.labels).mean(),
             "kl": self.settings.lam * kl_divergence(reference, adversarial_logits).mean(),
@@ -49,5 +49,4 @@ class Trades(Method):
 
     def passes(self, steps: int, correct: float) -> Passes:
         # What the attack moves away from is forwarded once.
-        updates = 3 if self.settings.repeat_forwards else 2
-        return Passes(forwards=1, gradients=steps, updates=updates)
+        return Passes(forwards=1, gradients=steps, updates=2)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from raat_core.catalogue import ARCHITECTURES, DATA_SETS, import_function
 from raat_core.randomness import seeded
@@ -44,16 +43,3 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     finally:
         if before != training:
             model.train(before)
-
-
-@contextmanager
-def statistics_at_rest(model: nn.Module) -> Iterator[None]:
-    """Inside the block BatchNorm in training mode leaves its running statistics as they are."""
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True

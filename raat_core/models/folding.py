@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import operator
 from dataclasses import dataclass
 
@@ -101,6 +102,8 @@ def fold(model: nn.Module, images: Tensor, dtype: torch.dtype | None = None) -> 
             return None
     except Exception:  # Tracing runs the model's own code, which may do anything with a stand-in.
         return None
+    finally:
+        gc.collect()  # A trace and its operations hold one another, and with them two models.
     return copied
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from raat_core.errors import Damaged, UserError
+from raat_core.memory import large_blocks_returned
 from raat_core.methods.base import Method
 from raat_core.models.arithmetic import in_arithmetic
 from raat_core.storage import Arrays, cannot_write, read_arrays, write_arrays
@@ -84,12 +85,13 @@ class Trainee:
 
     def update(self, step: TrainingStep, learning_rate: float) -> dict[str, Tensor]:
         """One step of the optimiser on a batch; returns the loss's terms."""
-        with in_arithmetic(step.cell.precision.training):
+        with in_arithmetic(step.cell.precision.training), large_blocks_returned():
             terms = self.method.loss(step)
             self.optimizer.zero_grad()
             torch.autograd.backward(torch.stack(list(terms.values())).sum())
             self.optimizer.step(learning_rate)
             self.method.after_step(step)
+            self.optimizer.zero_grad()  # The next step's graph takes their memory.
         return terms
 
     @property

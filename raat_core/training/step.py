@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,11 @@ from torch import Tensor, nn
 from raat_core.attacks.pgd import Pgd
 from raat_core.data.augment import augment
 from raat_core.data.dataset import Split
+from raat_core.memory import large_blocks_kept
 from raat_core.methods.base import AttackObjective, BatchNormMode, LogitsMode, Start
 from raat_core.models.arithmetic import compute_logits, in_arithmetic
-from raat_core.models.build import in_mode, statistics_at_rest
+from raat_core.models.build import in_mode
+from raat_core.models.statistics import statistics_at_rest, watch_statistics
 from raat_core.randomness import generator, numpy_generator
 from raat_core.spec import Cell
 from raat_core.training.frozen import FrozenModels
@@ -64,13 +68,29 @@ class TrainingStep:
         with in_mode(self.model, training=batchnorm == "train"):
             return compute_logits(self.model, images, self.cell.precision.training)
 
+    def forward_repeatably(self, images: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        """See `Step.forward_repeatably`."""
+        compute = partial(self.forward, images)
+        if not self.frozen.fast.repeats:
+            return compute(), compute
+        with in_mode(self.model, training=True):
+            logits, movement = watch_statistics(self.model, compute)
+        if movement is None:
+            return logits, compute
+
+        def repeat() -> Tensor:
+            movement.repeat()
+            return logits
+
+        return logits, repeat
+
     def logits(
         self, images: Tensor, batchnorm: LogitsMode = "eval", model: nn.Module | None = None
     ) -> Tensor:
         """See `Step.logits`."""
         chosen = self.model if model is None else model
         arithmetic = self.cell.precision.training
-        with torch.no_grad(), in_arithmetic(arithmetic):
+        with torch.no_grad(), in_arithmetic(arithmetic), large_blocks_kept():
             if batchnorm == "eval":
                 return self.frozen.logits(chosen, images, arithmetic)
             at_rest = statistics_at_rest(chosen) if batchnorm == "batch" else nullcontext()
@@ -99,7 +119,7 @@ class TrainingStep:
         )
         draws = generator(images.device, self.cell.seed, name, self.epoch, self.number)
         arithmetic = self.cell.precision.attack
-        with in_arithmetic(arithmetic):
+        with in_arithmetic(arithmetic), large_blocks_kept():
             if self.attack_batchnorm == "eval":
                 return self.frozen.attack(pgd, self.model, images, labels, draws, arithmetic)
             with in_mode(self.model, training=True):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from raat_core.methods.base import AttackObjective, BatchNormMode, LogitsMode, Start
-from raat_core.models.build import statistics_at_rest
+from raat_core.models.statistics import statistics_at_rest
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class FakeStep:
         self.model.train(batchnorm == "train")
         logits: Tensor = self.model(images)
         return logits
+
+    def forward_repeatably(self, images: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        return self.forward(images), partial(self.forward, images)
 
     def logits(
         self, images: Tensor, batchnorm: LogitsMode = "eval", model: nn.Module | None = None

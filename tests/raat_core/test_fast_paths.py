@@ -34,7 +34,7 @@ from raat_core.training.optimizer import Sgd
 from raat_core.training.state import Trainee
 from raat_core.training.step import TrainingStep
 
-PLAIN = FastPaths(fold=False, channels_last=False)
+PLAIN = FastPaths(fold=False, channels_last=False, repeats=False)
 METHODS = [
     short_method(name, variant=variant)
     for name in BUILT_IN_METHODS
@@ -327,11 +327,11 @@ def test_a_model_that_cannot_be_folded_is_used_itself() -> None:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        (None, ["fold", "channels_last"]),
-        ("", ["fold", "channels_last"]),
+        (None, ["fold", "channels_last", "repeats"]),
+        ("", ["fold", "channels_last", "repeats"]),
         ("plain", []),
         ("fold", ["fold"]),
-        ("fold,channels_last cuda_graphs", ["fold", "channels_last", "cuda_graphs"]),
+        ("fold,repeats cuda_graphs", ["fold", "repeats", "cuda_graphs"]),
     ],
 )
 def test_the_environment_chooses(
@@ -346,7 +346,9 @@ def test_the_environment_chooses(
 @pytest.mark.parametrize("text", ["flod", "plain fold"])
 def test_an_unknown_fast_path_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, text)
-    with pytest.raises(UserError, match=r"RAAT_FAST_PATHS = .* allowed: fold, channels_last"):
+    with pytest.raises(
+        UserError, match=r"RAAT_FAST_PATHS = .* allowed: fold, channels_last, repeats"
+    ):
         fast_paths_from_environment()
 
 
