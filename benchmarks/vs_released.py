@@ -83,8 +83,7 @@ def step_of(job: Job, folder: Path) -> Side:
     sys.path.insert(0, str(folder))
     if job.device == "cpu":
         Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-    # advertorch 0.2.3 imports this from torch, which has it no more; PGD does not call it.
-    vars(sys.modules["torch.autograd.gradcheck"])["zero_gradients"] = None
+    _provide_what_is_imported_and_not_called()
     try:
         from adv_lib.attack import attack_module  # type: ignore[import-not-found]
     except ImportError as error:
@@ -104,6 +103,14 @@ def step_of(job: Job, folder: Path) -> Side:
     adversary, _ = attack_module(settings, model, criterion)
     side = _Released(job, model, train, settings, criterion, adversary)
     return side.step, side.correct
+
+
+def _provide_what_is_imported_and_not_called() -> None:
+    """Advertorch 0.2.3 imports a function that torch has no more, the code's log tensorboardX."""
+    vars(sys.modules["torch.autograd.gradcheck"])["zero_gradients"] = None
+    writer = types.ModuleType("tensorboardX")
+    vars(writer)["SummaryWriter"] = None
+    sys.modules.setdefault("tensorboardX", writer)
 
 
 class _Released:

@@ -111,7 +111,7 @@ class Step(Protocol):
 
         For objectives whose released code forwards a batch twice in a step: with the same weights
         the logits are the same, and only BatchNorm's statistics move again, as of the moment of
-        that second call. The weights must not be changed in between.
+        that second call. In between weights must not be changed, nor tensors be exchanged.
         """
         ...
 
@@ -241,7 +241,7 @@ class Method(ABC):
         return Passes(gradients=steps * self.views, updates=2 * self.views)
 
     def after_step(self, step: Step) -> None:
-        """Called after the optimiser's step."""
+        """Called after the optimiser's step; gradients are there until it returns."""
 
     def after_epoch(self, epoch: int) -> None:
         """Called after the last step of an epoch, before the model is evaluated."""

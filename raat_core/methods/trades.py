@@ -39,9 +39,13 @@ class Trades(Method):
         adversarial = step.attack(
             images, step.labels, objective="kl", start=self.settings.attack_start
         )
-        clean_logits, forward_again = step.forward_repeatably(images)
-        adversarial_logits = step.forward(adversarial)
-        reference = forward_again() if self.settings.repeat_forwards else clean_logits
+        if self.settings.repeat_forwards:
+            clean_logits, forward_again = step.forward_repeatably(images)
+            adversarial_logits = step.forward(adversarial)
+            reference = forward_again()
+        else:
+            reference = clean_logits = step.forward(images)
+            adversarial_logits = step.forward(adversarial)
         return {
             "supervised": cross_entropy(clean_logits, step.labels).mean(),
             "kl": self.settings.lam * kl_divergence(reference, adversarial_logits).mean(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+_OWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @contextmanager
@@ -50,8 +53,9 @@ def watch_statistics(
 ) -> tuple[Tensor, Movement | None]:
     """A forward of `model` in training mode, and what it did to BatchNorm's statistics.
 
-    None if the same forward may do more than that: it drew random numbers, or the model keeps more
-    than parameters and BatchNorm's statistics with a fixed momentum.
+    None if the same forward may do more than that: it drew from torch's generators, a norm was not
+    called once, or the model's state has more in it than parameters and the statistics of torch's
+    own BatchNorm with a fixed momentum. What is in no state (attributes, hooks) is not looked at.
     """
     norms = _norms(model)
     if not _keeps_nothing_else(model, norms):
@@ -63,8 +67,9 @@ def watch_statistics(
     kept = [1 - (norm.momentum or 0.0) for norm, each in both if each is not None]
     before = torch._foreach_mul(statistics, kept)
     draws = _draws(model)
-    result = forward()
-    if _draws(model) != draws:
+    with _calls(norms) as calls:
+        result = forward()
+    if _draws(model) != draws or [calls[norm] for norm in norms] != [1] * len(norms):
         return result, None
     added = torch._foreach_sub(statistics, before)
     counters = [norm.num_batches_tracked for norm in norms]
@@ -72,16 +77,36 @@ def watch_statistics(
     return result, Movement(statistics, kept, list(added), counted)
 
 
+@contextmanager
+def _calls(norms: list[_BatchNorm]) -> Iterator[Counter[nn.Module]]:
+    """How often each of them is called inside the block."""
+    found: Counter[nn.Module] = Counter()
+
+    def count(norm: nn.Module, _: object) -> None:
+        found[norm] += 1
+
+    handles = [norm.register_forward_pre_hook(count) for norm in norms]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _norms(model: nn.Module) -> list[_BatchNorm]:
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
 
 
 def _keeps_nothing_else(model: nn.Module, norms: list[_BatchNorm]) -> bool:
-    known = {id(tensor) for norm in norms for tensor in norm.buffers()}
-    known |= {id(parameter) for parameter in model.parameters()}
+    if not all(type(norm) in _OWN and norm.training for norm in norms):
+        return False
+    if any(norm.momentum is None for norm in norms):
+        return False
+    statistics = [id(tensor) for norm in norms for tensor in norm.buffers()]
+    known = {*statistics, *map(id, model.parameters())}
     state = model.state_dict(keep_vars=True).values()
-    fixed = all(norm.momentum is not None and norm.training for norm in norms)
-    return fixed and len(norms) > 0 and all(id(tensor) in known for tensor in state)
+    unshared = len(statistics) == len(set(statistics)) > 0
+    return unshared and all(id(tensor) in known for tensor in state)
 
 
 def _draws(model: nn.Module) -> list[bytes]:

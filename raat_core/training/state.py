@@ -87,7 +87,7 @@ class Trainee:
         """One step of the optimiser on a batch; returns the loss's terms."""
         with in_arithmetic(step.cell.precision.training), large_blocks_returned():
             terms = self.method.loss(step)
-            self.optimizer.zero_grad()
+            self.optimizer.zero_grad()  # Of backwards within `loss`.
             torch.autograd.backward(torch.stack(list(terms.values())).sum())
             self.optimizer.step(learning_rate)
             self.method.after_step(step)

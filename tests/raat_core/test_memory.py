@@ -8,10 +8,12 @@ import sys
 
 import pytest
 
+from raat_core import memory
 from raat_core.memory import keep_freed_memory
 
 SCRIPT = """
 import torch
+from raat_core import memory
 from raat_core.memory import keep_freed_memory, large_blocks_kept, large_blocks_returned
 
 def resident():
@@ -52,6 +54,7 @@ def test_without_asking_nothing_changes() -> None:
 def test_freed_memory_is_kept_but_where_a_graph_is_remembered() -> None:
     body = """
 assert keep_freed_memory()
+memory._GROWS_TO = 0
 with large_blocks_returned():
     tell()
     with large_blocks_kept():
@@ -65,9 +68,28 @@ with large_blocks_returned():
 
 
 @glibc
+def test_a_small_heap_grows_for_a_graph_until_it_is_large() -> None:
+    body = """
+keep_freed_memory()
+memory._GROWS_TO = memory._heap._mallinfo().arena + 2**26
+with large_blocks_returned():
+    tell()  # Into the heap, which is large now.
+    with large_blocks_kept():
+        pass
+    held = [torch.ones(64 * 2**18) for _ in range(4)]
+    del held
+    tell()
+"""
+    (_, first), (_, second) = told(body)
+    assert first > 160
+    assert second < 240
+
+
+@glibc
 def test_the_block_ends_as_it_began() -> None:
     body = """
 keep_freed_memory()
+memory._GROWS_TO = 0
 try:
     with large_blocks_returned():
         with large_blocks_kept():
@@ -85,3 +107,21 @@ except ValueError:
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     assert not keep_freed_memory()
+
+
+def test_an_older_library_keeps_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Library:
+        @staticmethod
+        def mallopt(parameter: int, value: int) -> int:
+            asked.append((parameter, value))
+            return 1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Library)
+    heap = memory._Heap()
+    assert heap.keep()
+    asked.clear()
+    with heap.large_blocks(returned=True), heap.large_blocks(returned=False):
+        pass
+    assert [value for _, value in asked] == [65536, 0, 65536, 0]

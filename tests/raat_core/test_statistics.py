@@ -90,6 +90,38 @@ class Cumulative(Dropped):
         return torch.zeros(())
 
 
+class Twice(Dropped):
+    """A norm that two sets of features go through."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.norm(self.norm(self.layer(images)))
+        return features.mean((2, 3))
+
+
+class Spare(Dropped):
+    """A norm that this forward leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.BatchNorm2d(4)
+
+    forward = Counting.forward
+
+    def get_buffer(self, target: str) -> Tensor:
+        return torch.zeros(())
+
+
+class Ghost(nn.BatchNorm2d):
+    """Does what nobody knows."""
+
+
+class Special(Spare):
+    def __init__(self) -> None:
+        super().__init__()
+        del self.other
+        self.norm = Ghost(4)
+
+
 class Unnormalised(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +132,9 @@ class Unnormalised(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("make", [Dropped, Counting, Cumulative, Unnormalised])
+@pytest.mark.parametrize(
+    "make", [Dropped, Counting, Cumulative, Twice, Spare, Special, Unnormalised]
+)
 def test_what_cannot_be_repeated_is_computed_again(
     make: Callable[[], nn.Module], small_data: DataSet
 ) -> None:
