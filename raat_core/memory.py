@@ -82,8 +82,8 @@ def large_blocks_returned() -> Iterator[None]:
     """After `keep_freed_memory`, for a block that remembers activations for its backward.
 
     Its blocks are many, large and of several sizes: kept in one heap they leave holes that do not
-    fit the next, and the peak grows by a third. Once the heap holds 850 MiB, what it has no room for
-    gets pages of its own, which go back to the system with it.
+    fit the next, and the peak grows by a quarter. Once the heap holds 850 MiB, what it has no room
+    for gets pages of its own, which go back to the system with it.
     """
     with _heap.large_blocks(returned=True):
         yield
