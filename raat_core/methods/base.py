@@ -146,6 +146,17 @@ class Step(Protocol):
         ...
 
 
+def forward_twice(step: Step, images: Tensor, repeat: bool) -> tuple[Tensor, Callable[[], Tensor]]:
+    """Logits (N, K) of a training forward, and a function for where they are asked for again.
+
+    That function forwards once more if `repeat`, as released code does, or gives the same logits.
+    """
+    if repeat:
+        return step.forward_repeatably(images)
+    logits = step.forward(images)
+    return logits, lambda: logits
+
+
 def departure(paper: object, released: object, description: str, **bounds: Any) -> Any:
     """A setting in which the released code departs from the paper; the default is the paper's."""
     values: Any = {"paper": paper, "released": released}

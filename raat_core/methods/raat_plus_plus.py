@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from raat_core.losses import boosted_cross_entropy
-from raat_core.methods.base import Start, Step, departure, register
+from raat_core.methods.base import Start, Step, departure, forward_twice, register
 from raat_core.methods.mart import weighted_kl
 from raat_core.methods.raat import OnlinePartition, OnlinePartitionSettings, Perturbed
 from raat_core.operations import Passes
@@ -45,7 +45,8 @@ class RaatPlusPlus(OnlinePartition):
         perturbed = self.perturb(step, settings.attack_start)
         labels = perturbed.labels
         adversarial_logits = step.forward(perturbed.adversarial)
-        clean_logits, forward_again = step.forward_repeatably(perturbed.clean)
+        repeat = settings.repeat_forwards
+        clean_logits, clean_again = forward_twice(step, perturbed.clean, repeat)
         logits = self._supervised_logits(step, perturbed, adversarial_logits)
         kl = weighted_kl(clean_logits, adversarial_logits, labels, settings.numerics).mean()
         terms = {
@@ -53,11 +54,8 @@ class RaatPlusPlus(OnlinePartition):
             "kl": (settings.lam if settings.kl_lambda is None else settings.kl_lambda) * kl,
         }
         if settings.dicar:
-            if settings.repeat_forwards:
-                dicar = self.dicar(step, perturbed, self.kept(step), forward_again)
-            else:
-                dicar = self.dicar(step, perturbed, perturbed.kept, lambda: clean_logits)
-            terms["dicar"] = settings.lam * dicar
+            kept = self.kept(step) if repeat else perturbed.kept
+            terms["dicar"] = settings.lam * self.dicar(step, perturbed, kept, clean_again)
         return terms
 
     def passes(self, steps: int, correct: float) -> Passes:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from raat_core.losses import cross_entropy, kl_divergence
-from raat_core.methods.base import Method, MethodSettings, Start, Step, departure, register
+from raat_core.methods.base import (
+    Method,
+    MethodSettings,
+    Start,
+    Step,
+    departure,
+    forward_twice,
+    register,
+)
 from raat_core.operations import Passes
 
 if TYPE_CHECKING:
@@ -39,13 +47,10 @@ class Trades(Method):
         adversarial = step.attack(
             images, step.labels, objective="kl", start=self.settings.attack_start
         )
-        if self.settings.repeat_forwards:
-            clean_logits, forward_again = step.forward_repeatably(images)
-            adversarial_logits = step.forward(adversarial)
-            reference = forward_again()
-        else:
-            reference = clean_logits = step.forward(images)
-            adversarial_logits = step.forward(adversarial)
+        repeat = self.settings.repeat_forwards
+        clean_logits, clean_again = forward_twice(step, images, repeat)
+        adversarial_logits = step.forward(adversarial)
+        reference = clean_again()
         return {
             "supervised": cross_entropy(clean_logits, step.labels).mean(),
             "kl": self.settings.lam * kl_divergence(reference, adversarial_logits).mean(),
