@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from raat_core.errors import Damaged, UserError
-from raat_core.memory import large_blocks_returned
 from raat_core.methods.base import Method
 from raat_core.models.arithmetic import in_arithmetic
 from raat_core.storage import Arrays, cannot_write, read_arrays, write_arrays
@@ -85,7 +84,7 @@ class Trainee:
 
     def update(self, step: TrainingStep, learning_rate: float) -> dict[str, Tensor]:
         """One step of the optimiser on a batch; returns the loss's terms."""
-        with in_arithmetic(step.cell.precision.training), large_blocks_returned():
+        with in_arithmetic(step.cell.precision.training):
             terms = self.method.loss(step)
             self.optimizer.zero_grad()  # Of backwards within `loss`.
             torch.autograd.backward(torch.stack(list(terms.values())).sum())

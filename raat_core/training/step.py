@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from raat_core.attacks.pgd import Pgd
 from raat_core.data.augment import augment
 from raat_core.data.dataset import Split
-from raat_core.memory import large_blocks_kept
 from raat_core.methods.base import AttackObjective, BatchNormMode, LogitsMode, Start
 from raat_core.models.arithmetic import compute_logits, in_arithmetic
 from raat_core.models.build import in_mode
@@ -90,7 +89,7 @@ class TrainingStep:
         """See `Step.logits`."""
         chosen = self.model if model is None else model
         arithmetic = self.cell.precision.training
-        with torch.no_grad(), in_arithmetic(arithmetic), large_blocks_kept():
+        with torch.no_grad(), in_arithmetic(arithmetic):
             if batchnorm == "eval":
                 return self.frozen.logits(chosen, images, arithmetic)
             at_rest = statistics_at_rest(chosen) if batchnorm == "batch" else nullcontext()
@@ -119,7 +118,7 @@ class TrainingStep:
         )
         draws = generator(images.device, self.cell.seed, name, self.epoch, self.number)
         arithmetic = self.cell.precision.attack
-        with in_arithmetic(arithmetic), large_blocks_kept():
+        with in_arithmetic(arithmetic):
             if self.attack_batchnorm == "eval":
                 return self.frozen.attack(pgd, self.model, images, labels, draws, arithmetic)
             with in_mode(self.model, training=True):
