@@ -44,6 +44,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "without input gradients alone": {"input_gradients": False},
     "without channels_last": {"channels_last": False},
     "without folded BatchNorm": {"fold": False},
+    "without Winograd's convolutions": {"winograd": False},
     "without repeated forwards computed once": {"repeats": False},
     "without keeping freed memory": {"keep_memory": False},
 }

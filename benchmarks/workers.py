@@ -54,6 +54,7 @@ class Job:
     precision: str = "fp32"
     """Of both halves of a step, on our side; or `attack`: bf16 in the attack alone."""
     fold: bool = True
+    winograd: bool = True
     channels_last: bool = True
     repeats: bool = True
     cuda_graphs: bool = False
@@ -184,7 +185,7 @@ def ours(job: Job) -> Side:
     """A step of this project: as the training loop does it, from the pixels on the device on."""
     use_ieee_arithmetic()
     cell, device = job.cell(), torch.device(job.device)
-    fast = FastPaths(job.fold, job.channels_last, job.repeats, job.cuda_graphs)
+    fast = FastPaths(job.fold, job.winograd, job.channels_last, job.repeats, job.cuda_graphs)
     model = build_model_for(cell.architecture, "cifar10", 0).to(device)
     model.to(memory_format=fast.memory_format)
     pixels = _random_pixels(2 * job.batch_size).to(device)

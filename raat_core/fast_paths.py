@@ -19,6 +19,9 @@ class FastPaths:
 
     fold: bool = True
     """BatchNorm folded into the convolutions where no gradient of weights is asked for."""
+    winograd: bool = True
+    """On a CPU, fp32 convolutions of many channels in training attacks and decisions with fewer
+    products."""
     channels_last: bool = True
     """Tensors of images in memory with the channel running fastest."""
     repeats: bool = True
@@ -52,9 +55,9 @@ def fast_paths_from_environment() -> FastPaths:
         names = []
     elif not names:
         return FastPaths()
-    if "cuda_graphs" in names and "fold" not in names:
-        raise UserError(f"{VARIABLE} = {text!r}: cuda_graphs needs fold: it replays the copies")
     for name in names:
+        if name in ("winograd", "cuda_graphs") and "fold" not in names:
+            raise UserError(f"{VARIABLE} = {text!r}: {name} needs fold: it is for the copies")
         if name not in known:
             raise UserError(f"{VARIABLE} = {text!r}: {name!r}{suggest(name, [*known, 'plain'])}")
     return FastPaths(**{name: name in names for name in known})

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from raat_core.models.arithmetic import in_arithmetic
 from raat_core.models.build import in_mode
+from raat_core.models.winograd import WinogradConv2d
 
 AGREEMENT = 1e-3
 """How far a copy's logits may be from the model's, relative to the largest of them. Rounding alone
@@ -27,7 +28,12 @@ class FoldedModel:
     """
 
     def __init__(
-        self, model: nn.Module, traced: fx.GraphModule, dtype: torch.dtype | None = None
+        self,
+        model: nn.Module,
+        traced: fx.GraphModule,
+        dtype: torch.dtype | None = None,
+        *,
+        winograd: bool = False,
     ) -> None:
         """Copy `model` as it is now.
 
@@ -37,11 +43,13 @@ class FoldedModel:
             model: every BatchNorm2d that alone follows a convolution is folded; others stay.
             traced: what `trace` made of it.
             dtype: of the copy's convolutions and linear layers; without, as the model's.
+            winograd: whether convolutions that `WinogradConv2d` is quicker for become that.
         """
         pairs = _foldable(traced)
         self.module: nn.Module = _without_norms(traced, pairs)
         if dtype is not None:
             _cast(self.module, dtype)
+        self._winograd = _with_winograd(self.module) if winograd else []
         self._tensors = tuple(_tensors_of(model).values())
         self._folds = [_fold_of(pair, model, self.module) for pair in pairs]
         self._copied = _unfolded(model, self.module, pairs)
@@ -60,6 +68,7 @@ class FoldedModel:
     @torch.no_grad()
     def refresh(self) -> None:
         """Make the copy equal to the model as it is now, whose tensors were changed in place."""
+        self.rest()
         if self._copied:
             its, mine = zip(*self._copied, strict=True)
             torch._foreach_copy_(mine, its)
@@ -83,8 +92,19 @@ class FoldedModel:
         torch._foreach_copy_([fold.weight for fold in self._folds], weights)
         torch._foreach_copy_([fold.bias for fold in self._folds], shifts)
 
+    def rest(self) -> None:
+        """Hold no more than the model's tensors until the next use."""
+        for convolution in self._winograd:
+            convolution.forget()
 
-def fold(model: nn.Module, images: Tensor, dtype: torch.dtype | None = None) -> FoldedModel | None:
+
+def fold(
+    model: nn.Module,
+    images: Tensor,
+    dtype: torch.dtype | None = None,
+    *,
+    winograd: bool = False,
+) -> FoldedModel | None:
     """A copy that was found to be right; None if the model cannot be traced, or not rightly.
 
     Tracing reads a model's code with a stand-in for the images; what depends on more than
@@ -95,9 +115,10 @@ def fold(model: nn.Module, images: Tensor, dtype: torch.dtype | None = None) -> 
         model: which.
         images: some that it takes, (N, C, H, W); only their shape, dtype and device matter.
         dtype: as for `FoldedModel`.
+        winograd: the same.
     """
     try:
-        copied = FoldedModel(model, trace(model), dtype)
+        copied = FoldedModel(model, trace(model), dtype, winograd=winograd)
         if copied.folded == 0 or not _is_folded_rightly(model, images):
             return None
     except Exception:  # Tracing runs the model's own code, which may do anything with a stand-in.
@@ -250,6 +271,19 @@ def _without_norms(traced: fx.GraphModule, pairs: list[_Pair]) -> fx.GraphModule
         folded.delete_submodule(pair.norm)
     folded.recompile()
     return folded.eval().requires_grad_(False)
+
+
+def _with_winograd(model: nn.Module) -> list[WinogradConv2d]:
+    """Exchange the convolutions that it takes; returns what took their place."""
+    taken = [name for name, module in model.named_modules() if WinogradConv2d.can_take(module)]
+    placed = []
+    for name in taken:
+        convolution = model.get_submodule(name)
+        assert isinstance(convolution, nn.Conv2d)
+        placed.append(WinogradConv2d(convolution))
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, placed[-1])
+    return placed
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:

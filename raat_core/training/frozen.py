@@ -58,7 +58,10 @@ class FrozenModels:
         folded = self._copy_of(model, images, arithmetic).folded
         if folded is not None:
             folded.refresh()
-            yield folded.module
+            try:
+                yield folded.module
+            finally:
+                folded.rest()
             return
         with in_mode(model, training=False):
             yield model
@@ -101,5 +104,5 @@ class FrozenModels:
         dtype = torch.bfloat16 if arithmetic == "bf16" else None
         known = copies.get(dtype)
         if known is None or (known.folded is not None and not known.folded.is_of(model)):
-            copies[dtype] = _Copy(fold(model, images, dtype))
+            copies[dtype] = _Copy(fold(model, images, dtype, winograd=self.fast.winograd))
         return copies[dtype]
