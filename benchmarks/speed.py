@@ -10,7 +10,8 @@ the largest. The textbook (benchmarks/baseline.py) computes the same objectives,
 released code, always in IEEE fp32. "With input gradients" is the same textbook whose attacks do not
 compute the gradients of all weights, as the releases of these methods do. "Of ceiling" is FLOP/s as
 a part of what the network's own convolutions reach, forward, when nothing else runs between them,
-in the same arithmetic. The loader's processes are not in the textbook's memory.
+in the same arithmetic; where Winograd's convolutions save operations, those saved count as done.
+The loader's processes are not in the textbook's memory.
 """
 
 from __future__ import annotations

@@ -119,27 +119,33 @@ class _Convolve(torch.autograd.Function):
 
 def _convolved(images: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
     """Images (N, inputs, H, W) with kernels (36, inputs, outputs), padded by one pixel."""
-    samples, inputs, height, width = images.shape
-    outputs, dtype = kernels.shape[2], images.dtype
-    padded = images.new_zeros((samples, height + 2, width + 2, inputs))
+    products = torch.bmm(_tiles_of(images).transpose(0, 1), kernels)
+    pixels = torch.matmul(_transform(_PRODUCTS, images.dtype), products.transpose(0, 1))
+    return _assembled(pixels, (len(images), kernels.shape[2], *images.shape[2:]), bias)
+
+
+def _tiles_of(images: Tensor) -> Tensor:
+    """Transformed tiles (T, 36, C) of images (N, C, H, W), from left to right, row by row."""
+    samples, channels, height, width = images.shape
+    padded = images.new_zeros((samples, height + 2, width + 2, channels))
     padded[:, 1:-1, 1:-1] = images.permute(0, 2, 3, 1)
     tiles = padded.unfold(1, _TILE, _OUTPUTS).unfold(2, _TILE, _OUTPUTS)
-    tiles = tiles.permute(0, 1, 2, 4, 5, 3).reshape(-1, _TILE**2, inputs)
-    tiles = torch.matmul(_transform(_IMAGES, dtype), tiles)
-    products = torch.bmm(tiles.transpose(0, 1), kernels)
-    results = torch.matmul(_transform(_PRODUCTS, dtype), products.transpose(0, 1))
+    tiles = tiles.permute(0, 1, 2, 4, 5, 3).reshape(-1, _TILE**2, channels)
+    return torch.matmul(_transform(_IMAGES, images.dtype), tiles)
+
+
+def _assembled(pixels: Tensor, shape: tuple[int, ...], bias: Tensor | None) -> Tensor:
+    """Images of `shape` (N, C, H, W), channels_last, of their tiles' pixels (T, 16, C)."""
+    samples, channels, height, width = shape
     rows, columns = height // _OUTPUTS, width // _OUTPUTS
-    results = results.view(samples, rows, columns, _OUTPUTS, _OUTPUTS, outputs)
-    results = results.transpose(2, 3)
-    convolved = torch.empty(
-        (samples, outputs, height, width), dtype=dtype, memory_format=torch.channels_last
-    )
-    place = convolved.permute(0, 2, 3, 1).view(results.shape)
+    pixels = pixels.view(samples, rows, columns, _OUTPUTS, _OUTPUTS, channels).transpose(2, 3)
+    images = torch.empty(shape, dtype=pixels.dtype, memory_format=torch.channels_last)
+    place = images.permute(0, 2, 3, 1).view(pixels.shape)
     if bias is None:
-        place.copy_(results)
+        place.copy_(pixels)
     else:
-        torch.add(results, bias, out=place)
-    return convolved
+        torch.add(pixels, bias, out=place)
+    return images
 
 
 @cache
