@@ -10,8 +10,8 @@ the largest. The textbook (benchmarks/baseline.py) computes the same objectives,
 released code, always in IEEE fp32. "With input gradients" is the same textbook whose attacks do not
 compute the gradients of all weights, as the releases of these methods do. "Of ceiling" is FLOP/s as
 a part of what the network's own convolutions reach, forward, when nothing else runs between them,
-in the same arithmetic; where Winograd's convolutions save operations, those saved count as done.
-The loader's processes are not in the textbook's memory.
+in the same arithmetic, right before each round; where Winograd's convolutions save operations,
+those saved count as done. The loader's processes are not in the textbook's memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -67,14 +67,14 @@ def main() -> None:
     )
     describe(options)
     for architecture in options.architectures:
-        ceilings = ceilings_of(architecture, options.batch_size, options.device)
+        print_ceilings(replace(base, architecture=architecture))
         if options.ceiling:
             continue
         rows = [replace(base, method=each, architecture=architecture) for each in options.methods]
         if options.switches:
             switches(rows, options.rounds)
         else:
-            against_textbook(rows, options.precisions, options.rounds, ceilings)
+            against_textbook(rows, options.precisions, options.rounds)
 
 
 def _options() -> argparse.Namespace:
@@ -113,9 +113,7 @@ def describe(options: argparse.Namespace) -> None:
     )
 
 
-def against_textbook(
-    jobs: Iterable[Job], precisions: Sequence[str], rounds: int, ceilings: dict[str, float]
-) -> None:
+def against_textbook(jobs: Iterable[Job], precisions: Sequence[str], rounds: int) -> None:
     """A row for every method and arithmetic."""
     print_row(
         "network", "method", "arithmetic", "textbook s", "ours s", "times as fast",
@@ -128,13 +126,24 @@ def against_textbook(
         if job.method in THROUGH_THE_WEIGHTS:
             sides.append(("input gradients", replace(job, side="plain")))
         sides += [(each, replace(job, precision=each)) for each in precisions]
-        times, peaks = run(sides, rounds)
+        limits: dict[str, list[float]] = {name: [] for name in precisions if name != "attack"}
+
+        def measure_limits(job: Job = job, limits: dict[str, list[float]] = limits) -> None:
+            for name, found in limits.items():
+                found.append(ceiling(job, name).all_shapes)
+
+        times, peaks = run(sides, rounds, measure_limits)
         plain = times["textbook"]
         leaner = times.get("input gradients", plain)
         for name in precisions:
             seconds = statistics.median(times[name])
-            rate = flop_of(job) / seconds / 1e9
-            part = "–" if name == "attack" else f"{rate / ceilings[name]:.0%}"
+            gflop = flop_of(job) / 1e9
+            rate = gflop / seconds
+            parts = [
+                gflop / taken / limit
+                for taken, limit in zip(times[name], limits.get(name, ()), strict=False)
+            ]
+            part = f"{statistics.median(parts):.0%}" if parts else "–"
             print_row(
                 job.architecture, job.method, name,
                 f"{statistics.median(plain):.2f}", f"{seconds:.2f}", ratios(plain, times[name]),
@@ -158,11 +167,14 @@ def switches(jobs: Iterable[Job], rounds: int) -> None:
         print(flush=True)
 
 
-def run(sides: Sequence[Column], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+def run(
+    sides: Sequence[Column], rounds: int, before_a_round: Callable[[], None] = lambda: None
+) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Seconds of every round and peak memory in MiB, by side; the rounds' steps alternate."""
     workers = {name: Worker(job) for name, job in sides}
     times: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
+        before_a_round()
         for name, worker in workers.items():
             times[name].append(worker.seconds())
     return times, {name: worker.finish() for name, worker in workers.items()}
@@ -186,25 +198,41 @@ def print_row(*cells: str) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def ceilings_of(architecture: str, batch_size: int, device: str) -> dict[str, float]:
-    """GFLOP/s of the network's convolutions alone by arithmetic, printed with matmul's."""
-    found = {}
+@dataclass(frozen=True)
+class Ceiling:
+    """What convolutions of a network reach alone, forward, in GFLOP/s."""
+
+    fastest_shape: float
+    all_shapes: float
+
+
+def ceiling(job: Job, arithmetic: str) -> Ceiling:
+    """Of a job's network and batch, in an arithmetic."""
+    shapes = convolutions(job.architecture)
+    flops = [
+        2 * job.batch_size * outputs * inputs * kernel**2 * (size // stride) ** 2
+        for inputs, outputs, kernel, stride, size in shapes
+    ]
+    dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
+    with in_arithmetic(arithmetic):  # type: ignore[arg-type]
+        times = [convolution_seconds(each, job.batch_size, dtype, job.device) for each in shapes]
+    rates = [flop / seconds / 1e9 for flop, seconds in zip(flops, times, strict=True)]
+    return Ceiling(max(rates), sum(flops) / sum(times) / 1e9)
+
+
+def print_ceilings(job: Job) -> None:
+    """What this machine can do, in GFLOP/s: convolutions and products of matrices."""
     print_row(
-        "arithmetic", "matmul 2048 GFLOP/s", "fastest convolution", f"those of {architecture}"
+        "arithmetic", "matmul 2048 GFLOP/s", "fastest convolution", f"those of {job.architecture}"
     )
     print_row(*["---"] * 4)
-    shapes = convolutions(architecture)
-    flops = [2 * batch_size * o * i * k * k * (s // stride) ** 2 for i, o, k, stride, s in shapes]
-    for name in ("fp32", "tf32", "bf16") if device != "cpu" else ("fp32", "bf16"):
+    for name in ("fp32", "tf32", "bf16") if job.device != "cpu" else ("fp32", "bf16"):
         dtype = torch.bfloat16 if name == "bf16" else torch.float32
         with in_arithmetic(name):
-            matmul = 2 * 2048**3 / matmul_seconds(dtype, device) / 1e9
-            times = [convolution_seconds(shape, batch_size, dtype, device) for shape in shapes]
-        rates = [flop / seconds / 1e9 for flop, seconds in zip(flops, times, strict=True)]
-        found[name] = sum(flops) / sum(times) / 1e9
-        print_row(name, f"{matmul:,.0f}", f"{max(rates):,.0f}", f"{found[name]:,.0f}")
+            matmul = 2 * 2048**3 / matmul_seconds(dtype, job.device) / 1e9
+        found = ceiling(job, name)
+        print_row(name, f"{matmul:,.0f}", f"{found.fastest_shape:,.0f}", f"{found.all_shapes:,.0f}")
     print(flush=True)
-    return {"tf32": found["fp32"], **found}
 
 
 def matmul_seconds(dtype: torch.dtype, device: str) -> float:

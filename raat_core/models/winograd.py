@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHANNELS = 256
+CHANNELS = 160
 """From how many on it pays: transforming the images costs what grows with the channels, the
 products saved grow with their square (benchmarks/convolutions.py)."""
 _OUTPUTS, _TILE = 4, 6
