@@ -45,7 +45,7 @@ def main() -> None:
 def row(channels: int, size: int, batch_size: int, rounds: int) -> None:
     """Print one shape's."""
     direct = torch.nn.Conv2d(channels, channels, 3, padding=1).requires_grad_(False)
-    direct = direct.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    direct = direct.to(memory_format=torch.channels_last)
     quick = WinogradConv2d(direct)
     images = torch.rand(batch_size, channels, size, size)
     images = images.contiguous(memory_format=torch.channels_last).requires_grad_()

@@ -27,7 +27,7 @@ def of_few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def convolution(inputs: int, outputs: int, *, bias: bool = True) -> nn.Conv2d:
     made = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias).double().requires_grad_(False)
-    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return made.to(memory_format=torch.channels_last)
 
 
 def output_and_gradient(layer: nn.Module, images: Tensor, towards: Tensor) -> tuple[Tensor, Tensor]:
