@@ -56,7 +56,8 @@ def row(channels: int, size: int, batch_size: int, rounds: int) -> None:
 
     def transform() -> None:
         quick.forget()
-        quick.kernels(transposed=False), quick.kernels(transposed=True)
+        quick.kernels(transposed=False)
+        quick.kernels(transposed=True)
 
     works: tuple[Callable[[], None], ...] = (
         transform,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +18,9 @@ from raat_core.spec import Cell
 from slurm.cluster import unavailable
 
 torch.set_num_threads(1)
+
+# Started in the background of a script, the tests and all they start would be deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if find_spec("torchvision") is None:  # As on a machine that only trains.
     collect_ignore = ["raat_core/test_data.py"]
