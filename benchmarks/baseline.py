@@ -54,7 +54,8 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = functional.relu(self.bn1(x))
         shortcut = x if self.shortcut is None else self.shortcut(out)
-        return self.conv2(functional.relu(self.bn2(self.conv1(out)))) + shortcut
+        summed: Tensor = self.conv2(functional.relu(self.bn2(self.conv1(out)))) + shortcut
+        return summed
 
 
 class Network(nn.Module):
@@ -80,7 +81,8 @@ class Network(nn.Module):
             out = functional.relu(self.bn(self.layers(self.conv1(x))))
         else:
             out = self.layers(functional.relu(self.bn(self.conv1(x))))
-        return self.linear(functional.avg_pool2d(out, out.shape[-1]).flatten(1))
+        logits: Tensor = self.linear(functional.avg_pool2d(out, out.shape[-1]).flatten(1))
+        return logits
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -90,7 +92,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-class Images(Dataset[tuple[Tensor, ...]]):
+class Images(Dataset[tuple[object, ...]]):
     """PIL images, augmented anew for each view."""
 
     def __init__(self, pixels: np.ndarray, labels: list[int], views: int) -> None:
@@ -132,7 +134,7 @@ def attack(
         loss = loss_of(model(x_adv))
         if whole:
             model.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             gradient = x_adv.grad
         else:
             (gradient,) = torch.autograd.grad(loss, [x_adv])
@@ -229,7 +231,7 @@ def cons_at(model: nn.Module, views: list[Tensor], y: Tensor) -> Tensor:
 def predictions(model: nn.Module, x: Tensor) -> np.ndarray:
     model.eval()
     with torch.no_grad():
-        found = model(x).argmax(1).cpu().numpy()
+        found: np.ndarray = model(x).argmax(1).cpu().numpy()
     model.train()
     return found
 

@@ -22,6 +22,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,7 +42,6 @@ METHODS = ("pgd-at", "trades", "mart", "cons-at", "raat", "raat++")
 THROUGH_THE_WEIGHTS = ("pgd-at", "cons-at", "raat")
 """Methods whose releases attack by `backward()`."""
 SWITCHES: dict[str, dict[str, Any]] = {
-    "all": {},
     "without input gradients alone": {"input_gradients": False},
     "without channels_last": {"channels_last": False},
     "without folded BatchNorm": {"fold": False},
@@ -154,30 +154,36 @@ def against_textbook(jobs: Iterable[Job], precisions: Sequence[str], rounds: int
 
 
 def switches(jobs: Iterable[Job], rounds: int) -> None:
-    """What each optimisation brings: the time without it as a multiple of the time with all."""
+    """What each optimisation brings: the time without it as a multiple of the time with all.
+
+    One after the other: processes that keep their memory are many gigabytes together.
+    """
+    print_row("network", "method", "", "s", "with all s", "times as long", "MiB", "with all MiB")
+    print_row(*["---"] * 8)
     for job in jobs:
-        times, peaks = run([(name, replace(job, **off)) for name, off in SWITCHES.items()], rounds)
-        print_row("network", "method", "", "s", "times as long", "MiB")
-        print_row(*["---"] * 6)
-        for name, taken in times.items():
+        for name, off in SWITCHES.items():
+            times, peaks = run([("all", job), (name, replace(job, **off))], rounds)
             print_row(
-                job.architecture, job.method, name, f"{statistics.median(taken):.2f}",
-                ratios(taken, times["all"]), f"{peaks[name]:,.0f}",
+                job.architecture, job.method, name,
+                *(f"{statistics.median(times[side]):.2f}" for side in (name, "all")),
+                ratios(times[name], times["all"]),
+                *(f"{peaks[side]:,.0f}" for side in (name, "all")),
             )  # fmt: skip
-        print(flush=True)
+    print(flush=True)
 
 
 def run(
     sides: Sequence[Column], rounds: int, before_a_round: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Seconds of every round and peak memory in MiB, by side; the rounds' steps alternate."""
-    workers = {name: Worker(job) for name, job in sides}
-    times: dict[str, list[float]] = {name: [] for name in workers}
-    for _ in range(rounds):
-        before_a_round()
-        for name, worker in workers.items():
-            times[name].append(worker.seconds())
-    return times, {name: worker.finish() for name, worker in workers.items()}
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(job)) for name, job in sides}
+        times: dict[str, list[float]] = {name: [] for name in workers}
+        for _ in range(rounds):
+            before_a_round()
+            for name, worker in workers.items():
+                times[name].append(worker.seconds())
+        return times, {name: worker.finish() for name, worker in workers.items()}
 
 
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> str:

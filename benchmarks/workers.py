@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -82,8 +83,12 @@ class Job:
         )
 
 
-class Worker:
-    """A process that does a job's steps."""
+class Worker(AbstractContextManager["Worker"]):
+    """A process that does a job's steps; gone when the block ends.
+
+    Raises:
+        SystemExit: it died, for want of memory for example.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -93,11 +98,17 @@ class Worker:
         )
         self._read()
 
+    def __exit__(self, *_: object) -> None:
+        """Also where another's death ends the measurement."""
+        self._process.kill()
+        self._process.wait()
+
     def seconds(self) -> float:
         """Of one step."""
         assert self._process.stdin is not None
-        self._process.stdin.write("step\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # Then nothing is to be read, either.
+            self._process.stdin.write("step\n")
+            self._process.stdin.flush()
         return float(self._read()["seconds"])
 
     def finish(self) -> float:
@@ -120,7 +131,8 @@ class Worker:
             if line.startswith("{"):
                 found: dict[str, Any] = json.loads(line)
                 return found
-        raise SystemExit(f"the process of {self.job} has died, see above")
+        status = self._process.wait()
+        raise SystemExit(f"the process of {self.job} has died (status {status})")
 
 
 def main() -> None:
