@@ -162,8 +162,7 @@ def exclusive(folder: Path, purpose: str, wait: Callable[[], None] | None = None
     try:
         message = ""
         while not _lock(file):
-            file.seek(0)
-            holder = f"{folder} is {purpose} by {file.read().strip()}"
+            holder = f"{folder} is {purpose} by {_holder(file)}"
             if wait is None:
                 raise UserError(holder)
             if holder != message:
@@ -181,6 +180,16 @@ def exclusive(folder: Path, purpose: str, wait: Callable[[], None] | None = None
     finally:
         with contextlib.suppress(OSError):  # What it could not write before it tries again.
             lock.file.close()
+
+
+def _holder(file: IO[str]) -> str:
+    """Who has signed a lock's file, which its process does a moment after it has the lock."""
+    for _ in range(20):
+        file.seek(0)
+        if text := file.read().strip():
+            return text
+        time.sleep(0.05)
+    return "a process that cannot write"
 
 
 def _sign(file: IO[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,18 @@ def test_a_lock_that_is_deleted_is_made_anew_unless_another_has_come(tmp_path: P
         (tmp_path / ".lock").unlink()
         with exclusive(tmp_path, "being taken"), pytest.raises(UserError, match="has taken the"):
             lock.require()
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_a_holder_that_has_not_signed_yet(signs: bool, tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if signs:
+            threading.Timer(0.2, lambda: path.write_text("process 7 on here")).start()
+        said = "is being tried by " + ("process 7 on here" if signs else "a process that cannot")
+        with pytest.raises(UserError, match=said), exclusive(tmp_path, "being tried"):
+            pass
 
 
 def test_a_damaged_history_of_a_finished_cell_is_found(tmp_path: Path) -> None:

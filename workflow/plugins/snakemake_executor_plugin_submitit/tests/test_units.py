@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -127,6 +129,19 @@ def test_a_journal_has_one_writer(tmp_path: Path) -> None:
         Journal.open(tmp_path)
     journal.close()
     Journal.open(tmp_path)
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_a_writer_that_has_not_signed_yet(signs: bool, tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if signs:
+            threading.Timer(
+                0.2, lambda: (tmp_path / "lock").write_text("process 7 on here")
+            ).start()
+        said = "process 7 on here" if signs else "a process that cannot write"
+        with pytest.raises(JournalInUse, match=said):
+            Journal.open(tmp_path)
 
 
 def test_files_of_a_submission_go_when_all_of_it_went_well(tmp_path: Path) -> None:

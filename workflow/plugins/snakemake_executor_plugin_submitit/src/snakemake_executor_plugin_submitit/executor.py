@@ -40,12 +40,12 @@ from snakemake_executor_plugin_submitit.cluster import (
 )
 from snakemake_executor_plugin_submitit.debug import Debug
 from snakemake_executor_plugin_submitit.describe import members, record_of
+from snakemake_executor_plugin_submitit.interrupts import Interrupt, uninterrupted
 from snakemake_executor_plugin_submitit.journal import (
     Attempt,
     JobRecord,
     Journal,
     JournalInUse,
-    uninterrupted,
 )
 from snakemake_executor_plugin_submitit.local import Local, Pool, gpu_ids, gpus_of_this_machine
 from snakemake_executor_plugin_submitit.request import BadRequest, Request, request_of
@@ -125,8 +125,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 f"{self._journal.path} is damaged: left out: line {', '.join(map(str, damaged))}. "
                 f"A job that is not found again is submitted anew."
             )
+        self._interrupt = Interrupt()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGQUIT, self._detach)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Not in nohup.
+                signal.signal(signal.SIGINT, self._interrupt)
 
     def _cluster_named(self, name: str) -> Cluster:
         """The cluster of new jobs, or that of jobs of an earlier run."""
@@ -596,7 +599,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def _detach(self, number: int, frame: FrameType | None) -> None:
         r"""On Ctrl-\: leave, and leave the jobs running."""
         self._detached = True
-        raise KeyboardInterrupt
+        self._interrupt(number, frame)
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Not used: `cancel` looks into the journal, which has no gap while jobs are checked."""

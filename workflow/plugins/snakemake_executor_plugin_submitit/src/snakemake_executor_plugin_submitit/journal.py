@@ -7,20 +7,20 @@ damaged later. Reading needs no cluster.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import json
 import os
 import platform
 import shutil
-import signal
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
+
+from snakemake_executor_plugin_submitit.interrupts import uninterrupted
 
 FILE_NAME = "jobs.jsonl"
 _CHECKSUM = "crc"
@@ -114,8 +114,7 @@ class Journal:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            raise JournalInUse(lock.read().strip()) from None
+            raise JournalInUse(_holder(lock)) from None
         except OSError:
             pass  # A file system without locks: nothing can be known here.
         lock.truncate(0)
@@ -231,14 +230,14 @@ class Journal:
             del self.live[attempt.job.key]
 
 
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C until the end of the block: what was done must be known."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGQUIT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _holder(lock: IO[str]) -> str:
+    """Who says in a lock's file that it holds it, which it does a moment after it has it."""
+    for _ in range(20):
+        lock.seek(0)
+        if text := lock.read().strip():
+            return text
+        time.sleep(0.05)
+    return "a process that cannot write"
 
 
 def _checksum(event: dict[str, Any]) -> str:

@@ -24,7 +24,8 @@ from snakemake_executor_plugin_submitit.cluster import (
     job_environment,
     parts,
 )
-from snakemake_executor_plugin_submitit.journal import Attempt, uninterrupted
+from snakemake_executor_plugin_submitit.interrupts import uninterrupted
+from snakemake_executor_plugin_submitit.journal import Attempt
 from snakemake_executor_plugin_submitit.task import Task
 
 ACTIVE = frozenset(
