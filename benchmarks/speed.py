@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -127,28 +128,21 @@ def against_textbook(jobs: Iterable[Job], precisions: Sequence[str], rounds: int
             sides.append(("input gradients", replace(job, side="plain")))
         sides += [(each, replace(job, precision=each)) for each in precisions]
         limits: dict[str, list[float]] = {name: [] for name in precisions if name != "attack"}
-
-        def measure_limits(job: Job = job, limits: dict[str, list[float]] = limits) -> None:
-            for name, found in limits.items():
-                found.append(ceiling(job, name).all_shapes)
-
-        times, peaks = run(sides, rounds, measure_limits)
+        times, peaks = run(sides, rounds, partial(note_ceilings, job, limits))
         plain = times["textbook"]
         leaner = times.get("input gradients", plain)
+        gflop = flop_of(job) / 1e9
         for name in precisions:
             seconds = statistics.median(times[name])
-            gflop = flop_of(job) / 1e9
-            rate = gflop / seconds
-            parts = [
-                gflop / taken / limit
-                for taken, limit in zip(times[name], limits.get(name, ()), strict=False)
-            ]
-            part = f"{statistics.median(parts):.0%}" if parts else "–"
+            part = "–"
+            if name in limits:
+                pairs = zip(times[name], limits[name], strict=True)
+                part = f"{statistics.median(gflop / taken / most for taken, most in pairs):.0%}"
             print_row(
                 job.architecture, job.method, name,
                 f"{statistics.median(plain):.2f}", f"{seconds:.2f}", ratios(plain, times[name]),
-                ratios(leaner, times[name]), f"{job.batch_size / seconds:.1f}", f"{rate:,.0f}",
-                part, f"{peaks['textbook']:,.0f}", f"{peaks[name]:,.0f}",
+                ratios(leaner, times[name]), f"{job.batch_size / seconds:.1f}",
+                f"{gflop / seconds:,.0f}", part, f"{peaks['textbook']:,.0f}", f"{peaks[name]:,.0f}",
             )  # fmt: skip
     print(flush=True)
 
@@ -226,6 +220,12 @@ def ceiling(job: Job, arithmetic: str) -> Ceiling:
     return Ceiling(max(rates), sum(flops) / sum(times) / 1e9)
 
 
+def note_ceilings(job: Job, limits: dict[str, list[float]]) -> None:
+    """Measure each arithmetic's, and add it to its list."""
+    for name, found in limits.items():
+        found.append(ceiling(job, name).all_shapes)
+
+
 def print_ceilings(job: Job) -> None:
     """What this machine can do, in GFLOP/s: convolutions and products of matrices."""
     print_row(
@@ -247,6 +247,7 @@ def matmul_seconds(dtype: torch.dtype, device: str) -> float:
     return fastest(lambda: matrix @ matrix, device)
 
 
+@cache
 def convolutions(architecture: str) -> list[tuple[int, int, int, int, int]]:
     """Inputs, outputs, kernel, stride and image size of each convolution, on 32x32 images."""
     found = []
