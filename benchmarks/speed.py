@@ -31,13 +31,13 @@ import torch
 from torch.nn import functional
 from workers import Job, Worker
 
-from raat_core.cost import operations_of
-from raat_core.environment import hardware
-from raat_core.memory import keep_freed_memory
-from raat_core.methods.base import method_class
-from raat_core.models.arithmetic import in_arithmetic, use_ieee_arithmetic
+from raat_core.cost.flop import operations_of
+from raat_core.cost.timing import hardware_name
+from raat_core.fast.arithmetic import in_arithmetic, use_ieee_arithmetic
+from raat_core.fast.cpu.memory import keep_freed_memory
+from raat_core.files.provenance import hardware
+from raat_core.interface.registry import method_class
 from raat_core.models.build import build_model
-from raat_core.timing import hardware_name
 
 METHODS = ("pgd-at", "trades", "mart", "cons-at", "raat", "raat++")
 THROUGH_THE_WEIGHTS = ("pgd-at", "cons-at", "raat")

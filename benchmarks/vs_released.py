@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from workers import LEARNING_RATE, Job, Side, textbook_batches
 
-from raat_core.models.arithmetic import in_arithmetic, use_ieee_arithmetic
+from raat_core.fast.arithmetic import in_arithmetic, use_ieee_arithmetic
 
 FUNCTIONS = {
     "pgd-at": "adv_train",

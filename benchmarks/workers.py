@@ -21,15 +21,15 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from raat_core.cells.cell import Cell
 from raat_core.data.dataset import Split
-from raat_core.fast_paths import FastPaths
-from raat_core.memory import keep_freed_memory
-from raat_core.methods.base import method_class
-from raat_core.models.arithmetic import use_ieee_arithmetic
+from raat_core.fast.arithmetic import use_ieee_arithmetic
+from raat_core.fast.cpu.memory import keep_freed_memory
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.switches import FastPaths
+from raat_core.interface.registry import method_class
 from raat_core.models.build import build_model_for
-from raat_core.spec import Cell
-from raat_core.training.frozen import FrozenModels
-from raat_core.training.optimizer import Sgd
+from raat_core.training.optimisers import Sgd
 from raat_core.training.state import Trainee
 from raat_core.training.step import TrainingStep
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from raat_core.cli import main
+from raat_core.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,22 +18,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from raat_core.cell_folder import CellFolder
-from raat_core.data.dataset import DataSet, load_data_set
-from raat_core.errors import UserError
-from raat_core.evaluation.join import join_cell
-from raat_core.evaluation.parts import Shard
-from raat_core.evaluation.run import evaluate_cell, load_model
-from raat_core.methods.base import load_plugin
-from raat_core.spec import (
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import (
     CHECKPOINTS,
-    Cell,
     Checkpoint,
     Evaluation,
     attacks_on,
     standard_attacks,
 )
-from raat_core.storage import exclusive
+from raat_core.cells.folder import CellFolder
+from raat_core.data.dataset import DataSet, load_data_set
+from raat_core.errors import UserError
+from raat_core.evaluation.join import join_cell
+from raat_core.evaluation.parts import Shard
+from raat_core.evaluation.run import evaluate_cell, load_model
+from raat_core.files.locks import exclusive
+from raat_core.interface.plugins import load_plugin
 from raat_core.training.loop import Reporter, Training
 from raat_core.training.signals import StopRequest
 from raat_core.validation import parse

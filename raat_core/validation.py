@@ -7,9 +7,10 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,8 @@ from pydantic import (
 
 from raat_core.errors import UserError
 
+LARGEST_COUNT = 1_000_000
+"""Of epochs, steps, images at a time: more is a mistake in writing."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -243,3 +246,5 @@ Ratio = Annotated[
     ),
 ]
 """A number above 0 and up to 1 that may be written as a fraction (`2/3`); the float is kept."""
+OneLine: TypeAlias = Annotated[str, AfterValidator(refuse_control_characters)]
+"""A path or a label: it stands in files and messages of one line."""

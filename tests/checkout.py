@@ -16,9 +16,9 @@ import yaml
 from toy import Head, start_head
 
 from conftest import GRID
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.evaluations import CHECKPOINTS
+from raat_core.cells.folder import CellFolder
 from raat_core.evaluation.records import Record
-from raat_core.spec import CHECKPOINTS
 from snakemake_executor_plugin_submitit.journal import Attempt, Journal
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,9 +12,9 @@ import torch
 
 from faults import tally
 from raat_core import api
+from raat_core.cells.cell import Cell
 from raat_core.data.dataset import DataSet, Split
-from raat_core.methods.base import method_class
-from raat_core.spec import Cell
+from raat_core.interface.registry import method_class
 from slurm.cluster import unavailable
 
 torch.set_num_threads(1)

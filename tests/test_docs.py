@@ -10,10 +10,10 @@ import yaml
 
 from conftest import small_cell
 from raat_core import api
+from raat_core.cells.cell import Cell
 from raat_core.data.dataset import DataSet
-from raat_core.spec import Cell
-from raat_sweep.config import read_config
-from raat_sweep.plan import Plan
+from raat_sweep.config.reading import read_config
+from raat_sweep.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from raat_core.cells.evaluations import FEWEST_CLASSES, AutoAttackEvaluation
 from raat_core.errors import UserError
 from raat_core.randomness import derive_seed
-from raat_core.spec import FEWEST_CLASSES, AutoAttackEvaluation
 
 
 class _Interruptible(nn.Module):

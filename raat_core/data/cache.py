@@ -21,16 +21,9 @@ import numpy as np
 import safetensors
 
 from raat_core.errors import UserError
-from raat_core.storage import (
-    PARTIAL,
-    Arrays,
-    Lock,
-    cannot_write,
-    checksum_of,
-    exclusive,
-    read_json,
-    write_json,
-)
+from raat_core.files.atomic import PARTIAL, cannot_write
+from raat_core.files.checksums import Arrays, checksum_of, read_json, write_json
+from raat_core.files.locks import Lock, exclusive
 
 LEVELS = 255
 _ARRAYS = ("test_images", "test_labels", "train_images", "train_labels")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from raat_core.catalogue import DATA_SETS
+from raat_core.cells.catalogue import DATA_SETS
 from raat_core.data.archives import Archive, obtain
 from raat_core.data.cache import Samples, Source
 from raat_core.data.dataset import DataSet, load_cached

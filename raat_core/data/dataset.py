@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from raat_core.catalogue import DATA_SETS, import_function
+from raat_core.cells.catalogue import DATA_SETS, import_function
 from raat_core.data.cache import LEVELS, Cached, Source, cached, data_root
 from raat_core.errors import UserError
 

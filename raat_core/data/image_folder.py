@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raat_core.catalogue import DATA_SETS
+from raat_core.cells.catalogue import DATA_SETS
+from raat_core.cells.image_folder import ImageFolder, check_folder_name
 from raat_core.data.cache import Samples, Source, locked, read_cache, write_cache
 from raat_core.data.images import decode
 from raat_core.errors import UserError
-from raat_core.spec import ImageFolder, check_folder_name
-from raat_core.storage import read_json, write_json
+from raat_core.files.checksums import read_json, write_json
 from raat_core.validation import parse
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from raat_core.attacks.autoattack import run_autoattack
 from raat_core.attacks.pgd import Pgd
+from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
 from raat_core.evaluation.accuracy import (
     NO_CLASS,
     pgd_batches,
     predicted_classes,
     require_evaluation_mode,
 )
-from raat_core.spec import AutoAttackEvaluation, Evaluation, PgdEvaluation
 
 
 def predict_batch(

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raat_core.catalogue import DATA_SETS
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.catalogue import DATA_SETS
+from raat_core.cells.evaluations import Evaluation, EvaluationList, evaluation_name
+from raat_core.cells.folder import CellFolder
 from raat_core.errors import Damaged, UserError
 from raat_core.evaluation.parts import Part, in_words, missing, read_parts, remove_parts, whole
 from raat_core.evaluation.records import Record
-from raat_core.spec import Evaluation, EvaluationList, evaluation_name
 
 
 def recorded(path: Path, weights_sha256: str, report: Callable[[str], None]) -> Record | None:

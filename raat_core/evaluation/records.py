@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from raat_core.storage import read_arrays, write_arrays
+from raat_core.files.checksums import read_arrays, write_arrays
 
 Integers = np.ndarray[Any, np.dtype[np.int32]]
 

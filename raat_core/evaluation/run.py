@@ -11,9 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raat_core.cell_folder import CellFolder, Weights
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import (
+    AutoAttackEvaluation,
+    Evaluation,
+    EvaluationList,
+    evaluation_name,
+)
+from raat_core.cells.folder import CellFolder, Weights
 from raat_core.data.dataset import DataSet, Split, evenly_spaced
-from raat_core.environment import git_commit, hardware, now, scheduler_job, versions
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import require_classes
 from raat_core.evaluation.batch import predict_batch
@@ -30,17 +36,11 @@ from raat_core.evaluation.parts import (
     whole,
 )
 from raat_core.evaluation.records import Record
-from raat_core.fast_paths import FastPaths, fast_paths_from_environment
-from raat_core.models.arithmetic import use_ieee_arithmetic
+from raat_core.fast.arithmetic import use_ieee_arithmetic
+from raat_core.fast.folding import fold
+from raat_core.fast.switches import FastPaths, fast_paths_from_environment
+from raat_core.files.provenance import git_commit, hardware, now, scheduler_job, versions
 from raat_core.models.build import build_model_for
-from raat_core.models.folding import fold
-from raat_core.spec import (
-    AutoAttackEvaluation,
-    Cell,
-    Evaluation,
-    EvaluationList,
-    evaluation_name,
-)
 
 SAVE_EVERY = 30.0
 """Seconds between two savings of an attack whose batches take less; AutoAttack's take more."""

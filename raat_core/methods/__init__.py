@@ -1,21 +1,34 @@
-"""Adversarial training methods: one file each, found by name through `method_class`."""
+"""Adversarial training methods, one file each; found by name through `method_class`.
 
-from raat_core.methods.base import (
+What the author of a method needs is in `raat_core.interface`, and for short here, too.
+"""
+
+from raat_core.interface import (
+    AttackObjective,
+    BatchNormMode,
+    LogitsMode,
     Method,
     MethodSettings,
+    Start,
     Step,
     departure,
-    load_plugin,
-    method_class,
-    method_names,
+    forward_twice,
     register,
 )
+from raat_core.interface.plugins import load_plugin
+from raat_core.interface.registry import BUILT_IN_METHODS, method_class, method_names
 
 __all__ = [
+    "BUILT_IN_METHODS",
+    "AttackObjective",
+    "BatchNormMode",
+    "LogitsMode",
     "Method",
     "MethodSettings",
+    "Start",
     "Step",
     "departure",
+    "forward_twice",
     "load_plugin",
     "method_class",
     "method_names",

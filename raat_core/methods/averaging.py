@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.losses import kl_divergence
-from raat_core.methods.base import LogitsMode, Method, MethodSettings, Start, Step, departure
-from raat_core.operations import Passes
+from raat_core.interface import LogitsMode, Method, MethodSettings, Start, Step, departure
+from raat_core.interface.losses import kl_divergence
+from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.losses import Numerics, cross_entropy, jensen_shannon
-from raat_core.methods.base import Method, MethodSettings, Step, departure, register
-from raat_core.operations import Passes
+from raat_core.interface import Method, MethodSettings, Step, departure, register
+from raat_core.interface.losses import Numerics, cross_entropy, jensen_shannon
+from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor

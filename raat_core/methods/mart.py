@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.losses import Numerics, boosted_cross_entropy, doubt, kl_divergence
-from raat_core.methods.base import Method, MethodSettings, Start, Step, departure, register
-from raat_core.operations import Passes
+from raat_core.interface import Method, MethodSettings, Start, Step, departure, register
+from raat_core.interface.losses import Numerics, boosted_cross_entropy, doubt, kl_divergence
+from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor

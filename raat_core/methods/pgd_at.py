@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from raat_core.losses import cross_entropy
-from raat_core.methods.base import Method, MethodSettings, Step, register
-from raat_core.operations import Passes
+from raat_core.interface import Method, MethodSettings, Step, register
+from raat_core.interface.losses import cross_entropy
+from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor

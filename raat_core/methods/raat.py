@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.losses import Numerics, cross_entropy, jensen_shannon
-from raat_core.methods.base import (
+from raat_core.interface import (
     BatchNormMode,
     Method,
     MethodSettings,
@@ -24,7 +23,8 @@ from raat_core.methods.base import (
     departure,
     register,
 )
-from raat_core.operations import Passes
+from raat_core.interface.losses import Numerics, cross_entropy, jensen_shannon
+from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from raat_core.losses import boosted_cross_entropy
-from raat_core.methods.base import Start, Step, departure, forward_twice, register
+from raat_core.interface import Start, Step, departure, forward_twice, register
+from raat_core.interface.losses import boosted_cross_entropy
+from raat_core.interface.operations import Passes
 from raat_core.methods.mart import weighted_kl
 from raat_core.methods.raat import OnlinePartition, OnlinePartitionSettings, Perturbed
-from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor

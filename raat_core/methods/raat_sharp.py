@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.losses import cross_entropy
+from raat_core.interface import Start, Step, departure, register
+from raat_core.interface.losses import cross_entropy
+from raat_core.interface.operations import Passes
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
-from raat_core.methods.base import Start, Step, departure, register
 from raat_core.methods.raat import Correct, Perturbed, RobustAlignment, RobustAlignmentSettings
-from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor

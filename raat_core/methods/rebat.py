@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.losses import cross_entropy
+from raat_core.interface import Step, register
+from raat_core.interface.losses import cross_entropy
+from raat_core.interface.operations import Passes
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
-from raat_core.methods.base import Step, register
-from raat_core.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.losses import cross_entropy, kl_divergence
-from raat_core.methods.base import (
+from raat_core.interface import (
     Method,
     MethodSettings,
     Start,
@@ -16,7 +15,8 @@ from raat_core.methods.base import (
     forward_twice,
     register,
 )
-from raat_core.operations import Passes
+from raat_core.interface.losses import cross_entropy, kl_divergence
+from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor

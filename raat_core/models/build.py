@@ -1,14 +1,11 @@
-"""Models by name, and the modes in which they are used."""
+"""Models by name."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from raat_core.catalogue import ARCHITECTURES, DATA_SETS, import_function
+from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, import_function
 from raat_core.randomness import seeded
 
 
@@ -30,16 +27,3 @@ def build_model_for(architecture: str, dataset: str, seed: int) -> nn.Module:
     info = DATA_SETS[dataset]
     channels, *size = info.image_shape
     return build_model(architecture, channels, info.classes, seed, image_size=min(size))
-
-
-@contextmanager
-def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """The model in training or evaluation mode inside the block, as before after it."""
-    before = model.training
-    if before != training:
-        model.train(training)
-    try:
-        yield
-    finally:
-        if before != training:
-            model.train(before)

@@ -13,19 +13,19 @@ import torch
 from torch import nn
 
 from raat_core.attacks.pgd import Pgd
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.cell import Cell
+from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet, Split, hold_out
-from raat_core.environment import git_commit, hardware, now, scheduler_job
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import percent_correct, pgd_batches, predict
-from raat_core.fast_paths import fast_paths_from_environment
-from raat_core.methods.base import method_class
-from raat_core.models.arithmetic import use_ieee_arithmetic
+from raat_core.fast.arithmetic import use_ieee_arithmetic
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.switches import fast_paths_from_environment
+from raat_core.files.provenance import git_commit, hardware, now, scheduler_job
+from raat_core.interface.registry import method_class
 from raat_core.models.build import build_model_for
 from raat_core.randomness import generator
-from raat_core.spec import Cell
-from raat_core.training.frozen import FrozenModels
-from raat_core.training.optimizer import Sgd
+from raat_core.training.optimisers import Sgd
 from raat_core.training.outputs import write_results
 from raat_core.training.state import Best, Progress, ResumeStore, Trainee, snapshot
 from raat_core.training.step import TrainingStep

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from raat_core.cell_folder import CellFolder
-from raat_core.environment import now, versions
-from raat_core.methods.base import method_class
-from raat_core.spec import Cell, Checkpoint
-from raat_core.storage import write_arrays, write_sealed_json
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import Checkpoint
+from raat_core.cells.folder import CellFolder
+from raat_core.files.checksums import write_arrays, write_sealed_json
+from raat_core.files.provenance import now, versions
+from raat_core.interface.registry import method_class
 from raat_core.training.state import Progress, Tensors, Trainee, snapshot, to_arrays
 
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from raat_core.errors import Damaged, UserError
-from raat_core.methods.base import Method
-from raat_core.models.arithmetic import in_arithmetic
-from raat_core.storage import Arrays, cannot_write, read_arrays, write_arrays
-from raat_core.training.optimizer import Sgd
+from raat_core.fast.arithmetic import in_arithmetic
+from raat_core.files.atomic import cannot_write
+from raat_core.files.checksums import Arrays, read_arrays, write_arrays
+from raat_core.interface.method import Method
+from raat_core.training.optimisers import Sgd
 from raat_core.training.step import TrainingStep
 
 Tensors = dict[str, Tensor]

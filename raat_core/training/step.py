@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from raat_core.attacks.pgd import Pgd
+from raat_core.cells.cell import Cell
 from raat_core.data.augment import augment
 from raat_core.data.dataset import Split
-from raat_core.methods.base import AttackObjective, BatchNormMode, LogitsMode, Start
-from raat_core.models.arithmetic import compute_logits, in_arithmetic
-from raat_core.models.build import in_mode
-from raat_core.models.statistics import statistics_at_rest, watch_statistics
+from raat_core.fast.arithmetic import compute_logits, in_arithmetic
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.repeats import watch_statistics
+from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, Start
+from raat_core.models.modes import in_mode, statistics_at_rest
 from raat_core.randomness import generator, numpy_generator
-from raat_core.spec import Cell
-from raat_core.training.frozen import FrozenModels
 
 
 @dataclass(frozen=True)

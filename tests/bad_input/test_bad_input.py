@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from conftest import SMALL_CELL
-from raat_core.cell_folder import CellFolder
-from raat_core.cli import main as core
-from raat_sweep.__main__ import main as sweep
+from raat_core.cells.folder import CellFolder
+from raat_core.commands.cli import main as core
+from raat_sweep.commands.cli import main as sweep
 
 CONFIGS: list[tuple[str, str, list[str]]] = yaml.safe_load(
     (Path(__file__).parent / "configs.yaml").read_text()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raat_core.errors import UserError
-from raat_core.storage import read_arrays
+from raat_core.files.checksums import read_arrays
 
 Damage = Callable[[bytes, random.Random], bytes]
 

@@ -22,14 +22,15 @@ from conftest import SMALL_CELL, short_method, small_cell
 from faults.processes import killed, strays
 from faults.tally import Tally, share
 from raat_core import api
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import CleanEvaluation, EvaluationList, PgdEvaluation
+from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet
 from raat_core.evaluation import run
 from raat_core.evaluation.batch import predict_batch
 from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Shard
 from raat_core.evaluation.run import evaluate_cell
-from raat_core.spec import Cell, CleanEvaluation, EvaluationList, PgdEvaluation
 from raat_core.training.loop import Reporter
 
 EPOCHS = 4

@@ -25,8 +25,8 @@ from faults.damage import DAMAGES, Damage, cut_short, emptied, flipped, says_the
 from faults.processes import Ended, ended, strays
 from faults.tally import KILLS, Tally
 from raat_core import api
-from raat_core.cell_folder import CellFolder
-from raat_core.cli import main
+from raat_core.cells.folder import CellFolder
+from raat_core.commands.cli import main
 from raat_core.data.cache import Samples, Source, cached, read_cache
 from raat_core.data.dataset import DataSet
 from raat_core.errors import Interrupted

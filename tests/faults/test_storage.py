@@ -22,8 +22,8 @@ from faults.disks import disk, failing
 from faults.processes import Ended, ended, strays
 from faults.tally import KILLS, Tally
 from raat_core import api
-from raat_core.cell_folder import CellFolder
-from raat_core.cli import main
+from raat_core.cells.folder import CellFolder
+from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet
 
 FAULTS = max(6, KILLS // 5)

@@ -21,8 +21,8 @@ from faults.disks import disk
 from faults.processes import CONTEXT, Ended, ended, strays
 from faults.tally import Tally
 from raat_core import api
-from raat_core.cell_folder import CellFolder
-from raat_core.cli import main
+from raat_core.cells.folder import CellFolder
+from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet
 from raat_core.training.loop import Reporter
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
-from raat_core.catalogue import DATA_SETS
+from raat_core.cells.catalogue import DATA_SETS
 from raat_core.data import cifar, tiny_imagenet
 
 CIFAR_CLASSES = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}

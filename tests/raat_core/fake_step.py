@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from raat_core.methods.base import AttackObjective, BatchNormMode, LogitsMode, Start
-from raat_core.models.statistics import statistics_at_rest
+from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, Start
+from raat_core.models.modes import statistics_at_rest
 
 
 @dataclass(frozen=True)

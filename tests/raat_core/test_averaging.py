@@ -21,15 +21,15 @@ from torch import Tensor, nn
 
 from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.cell import Cell
+from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet
 from raat_core.evaluation.accuracy import percent_correct, predict
+from raat_core.interface.registry import resolve_settings
 from raat_core.methods import method_class
 from raat_core.methods.averaging import Averaging
-from raat_core.methods.base import resolve_settings
-from raat_core.spec import Cell
 from raat_core.training.loop import Training
-from raat_core.training.optimizer import Sgd
+from raat_core.training.optimisers import Sgd
 
 AVERAGING = ("wa", "rebat", "raat#")
 DECAY = 0.8

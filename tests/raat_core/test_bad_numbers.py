@@ -14,22 +14,24 @@ from torch import Tensor, nn
 from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
 from raat_core.attacks.pgd import Pgd
-from raat_core.cell_folder import CellFolder
-from raat_core.data.dataset import DataSet, Split
-from raat_core.errors import Interrupted, UserError
-from raat_core.evaluation.accuracy import NO_CLASS, percent_correct, predict, predicted_classes
-from raat_core.evaluation.batch import predict_batch
-from raat_core.evaluation.run import evaluate_cell
-from raat_core.methods.base import BUILT_IN_METHODS, Method, Step
-from raat_core.methods.pgd_at import PgdAt
-from raat_core.spec import (
+from raat_core.cells.evaluations import (
     AutoAttackEvaluation,
     CleanEvaluation,
     EvaluationList,
     PgdEvaluation,
 )
+from raat_core.cells.folder import CellFolder
+from raat_core.data.dataset import DataSet, Split
+from raat_core.errors import Interrupted, UserError
+from raat_core.evaluation.accuracy import NO_CLASS, percent_correct, predict, predicted_classes
+from raat_core.evaluation.batch import predict_batch
+from raat_core.evaluation.run import evaluate_cell
+from raat_core.interface.method import Method
+from raat_core.interface.registry import BUILT_IN_METHODS
+from raat_core.interface.step import Step
+from raat_core.methods.pgd_at import PgdAt
 from raat_core.training.loop import Training
-from raat_core.training.optimizer import Sgd
+from raat_core.training.optimisers import Sgd
 
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": 0.15}
 PGD = PgdEvaluation(**BALL, step_size=0.05, steps=2)
@@ -283,7 +285,7 @@ def test_autoattack_of_too_few_classes_is_refused_before_training(tmp_path: Path
     folder["sha256"] = "0" * 64
     spec = {**SMALL_CELL, "dataset": f"two@{'0' * 12}", "image_folder": folder}
     cell = api.cell(spec)
-    from raat_core.spec import check_attack
+    from raat_core.cells.evaluations import check_attack
 
     with pytest.raises(ValueError, match=r"needs a data set of at least 4 classes; two@0+ has 2"):
         check_attack(AutoAttackEvaluation(**BALL), cell.dataset)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from conftest import SMALL_CELL, small_cell
-from raat_core.cell_folder import CellFolder
-from raat_core.cli import main
+from raat_core.cells.folder import CellFolder
+from raat_core.commands.cli import main
 
 QUICK_RECIPE = {**SMALL_CELL["recipe"], "epochs": 1, "decay_epochs": []}
 QUICK_CELL: dict[str, Any] = {**SMALL_CELL, "recipe": QUICK_RECIPE}
@@ -94,7 +94,7 @@ def test_a_spec_cut_in_half(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_specs_and_records_are_read_without_torch() -> None:
     code = (
-        "import sys, raat_core.cli, raat_core.cell_folder, raat_core.evaluation.records;"
+        "import sys, raat_core.commands.cli, raat_core.cells.folder, raat_core.evaluation.records;"
         "from raat_core.methods import method_class, method_names;"
         "[method_class(name) for name in method_names()];"
         "sys.exit('torch' in sys.modules)"

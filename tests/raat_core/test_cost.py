@@ -14,8 +14,14 @@ from torch import Tensor, nn
 from conftest import SMALL_CELL, small_cell
 from raat_core import api
 from raat_core.attacks.autoattack import run_autoattack
-from raat_core.catalogue import DATA_SETS
-from raat_core.cost import (
+from raat_core.cells.catalogue import DATA_SETS
+from raat_core.cells.evaluations import (
+    AutoAttackEvaluation,
+    CleanEvaluation,
+    Evaluation,
+    PgdEvaluation,
+)
+from raat_core.cost.flop import (
     Accuracies,
     autoattack_passes,
     evaluation_flop,
@@ -25,8 +31,7 @@ from raat_core.cost import (
 )
 from raat_core.data.dataset import DataSet
 from raat_core.evaluation.batch import predict_batch
-from raat_core.operations import Operations, Passes
-from raat_core.spec import AutoAttackEvaluation, CleanEvaluation, Evaluation, PgdEvaluation
+from raat_core.interface.operations import Operations, Passes
 
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": 0.1, "step_size": 0.05}
 

@@ -31,13 +31,13 @@ from torchvision.datasets import utils
 
 from conftest import SMALL_CELL
 from raat_core import api
-from raat_core.cell_folder import CellFolder
-from raat_core.cli import main
+from raat_core.cells.folder import CellFolder
+from raat_core.commands.cli import main
 from raat_core.data import cache, tiny_imagenet
 from raat_core.data.dataset import DataSet, Split
 from raat_core.data.image_folder import describe_folder
 from raat_core.errors import Interrupted, UserError
-from raat_core.storage import checksum_of, read_arrays
+from raat_core.files.checksums import checksum_of, read_arrays
 
 PREPARED = ["cifar10", "cifar100", "tiny-imagenet"]
 SAMPLES = os.environ.get("RAAT_SAMPLE_IMAGES")

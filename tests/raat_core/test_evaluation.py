@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from conftest import small_cell
 from raat_core import api
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.evaluations import (
+    AutoAttackEvaluation,
+    CleanEvaluation,
+    Evaluation,
+    EvaluationList,
+    PgdEvaluation,
+)
+from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet, evenly_spaced
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import predict
@@ -21,13 +28,6 @@ from raat_core.evaluation.batch import predict_batch
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.run import evaluate_cell
 from raat_core.models.build import build_model
-from raat_core.spec import (
-    AutoAttackEvaluation,
-    CleanEvaluation,
-    Evaluation,
-    EvaluationList,
-    PgdEvaluation,
-)
 
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": 0.15, "step_size": 0.05}
 CPU = torch.device("cpu")

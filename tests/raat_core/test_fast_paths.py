@@ -19,19 +19,19 @@ from torch.nn import functional
 from conftest import short_method, small_cell
 from raat_core import api
 from raat_core.attacks.pgd import Pgd
-from raat_core.cell_folder import CellFolder
-from raat_core.cli import main
+from raat_core.cells.cell import Cell
+from raat_core.cells.folder import CellFolder
+from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet, Split
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
-from raat_core.fast_paths import VARIABLE, FastPaths, fast_paths_from_environment
-from raat_core.methods.base import BUILT_IN_METHODS, method_class
-from raat_core.models import winograd
-from raat_core.models.arithmetic import use_ieee_arithmetic
+from raat_core.fast.arithmetic import use_ieee_arithmetic
+from raat_core.fast.cpu import winograd
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.switches import VARIABLE, FastPaths, fast_paths_from_environment
+from raat_core.interface.registry import BUILT_IN_METHODS, method_class
 from raat_core.models.build import build_model, build_model_for
-from raat_core.spec import Cell
-from raat_core.training.frozen import FrozenModels
-from raat_core.training.optimizer import Sgd
+from raat_core.training.optimisers import Sgd
 from raat_core.training.state import Trainee
 from raat_core.training.step import TrainingStep
 

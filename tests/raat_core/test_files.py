@@ -11,15 +11,11 @@ from typing import Any
 
 import pytest
 
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.folder import CellFolder
 from raat_core.errors import Damaged, UserError
-from raat_core.storage import (
-    exclusive,
-    read_json,
-    write_bytes,
-    write_json,
-    write_sealed_json,
-)
+from raat_core.files.atomic import write_bytes
+from raat_core.files.checksums import read_json, write_json, write_sealed_json
+from raat_core.files.locks import exclusive
 
 
 def test_what_a_dead_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:

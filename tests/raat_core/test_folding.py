@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raat_core.catalogue import ARCHITECTURES
+from raat_core.cells.catalogue import ARCHITECTURES
+from raat_core.fast.folding import FoldedModel, fold, trace
 from raat_core.models.build import build_model
-from raat_core.models.folding import FoldedModel, fold, trace
 
 FOLDED = {
     "resnet-mini": 6,

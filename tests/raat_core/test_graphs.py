@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from raat_core.training.graphs import RUNS_BEFORE_RECORDING, Recordings, Work
+from raat_core.fast.graphs import RUNS_BEFORE_RECORDING, Recordings, Work
 
 
 class Recorder:

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from conftest import SMALL_CELL, small_cell
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.evaluations import EvaluationList, PgdEvaluation
+from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet
 from raat_core.evaluation.run import evaluate_cell
-from raat_core.spec import EvaluationList, PgdEvaluation
 from raat_core.training.loop import Reporter, Training
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from raat_core.memory import keep_freed_memory
+from raat_core.fast.cpu.memory import keep_freed_memory
 
 SCRIPT = """
 import torch

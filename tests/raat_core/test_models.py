@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raat_core.catalogue import ARCHITECTURES
+from raat_core.cells.catalogue import ARCHITECTURES
 from raat_core.models.build import build_model
 from raat_core.models.preact_resnet import CIFAR10_MEAN, CIFAR10_STD
 

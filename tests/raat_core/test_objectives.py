@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transcription import Terms, attacked, is_kept, prediction, reduced, view_samples
 
-from raat_core import losses
+from raat_core.interface import losses
+from raat_core.interface.registry import BUILT_IN_METHODS, resolve_settings
+from raat_core.interface.step import BatchNormMode
 from raat_core.methods import Method, MethodSettings, method_class
 from raat_core.methods.averaging import Averaging
-from raat_core.methods.base import BUILT_IN_METHODS, BatchNormMode, resolve_settings
 
 CLASSES = 4
 IMAGE_SHAPE = (1, 3, 3)

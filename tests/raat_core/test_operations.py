@@ -13,16 +13,16 @@ from torch import Tensor
 from conftest import SMALL_CELL, small_cell
 from raat_core import api
 from raat_core.attacks.pgd import Pgd
-from raat_core.catalogue import ARCHITECTURES
-from raat_core.cost import operations_of
+from raat_core.cells.catalogue import ARCHITECTURES
+from raat_core.cells.cell import Cell
+from raat_core.cost.flop import operations_of
 from raat_core.data.dataset import DataSet, Split
-from raat_core.fast_paths import FastPaths
-from raat_core.methods.base import BUILT_IN_METHODS, method_class
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.switches import FastPaths
+from raat_core.interface.operations import ImageShape, Operations, Passes
+from raat_core.interface.registry import BUILT_IN_METHODS, method_class
 from raat_core.models.build import build_model, build_model_for
 from raat_core.models.resnet import ResNet
-from raat_core.operations import ImageShape, Operations, Passes
-from raat_core.spec import Cell
-from raat_core.training.frozen import FrozenModels
 from raat_core.training.step import TrainingStep
 
 COUNT = 4

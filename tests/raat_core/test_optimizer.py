@@ -6,7 +6,7 @@ import torch
 from torch.optim import SGD
 
 from raat_core.models.build import build_model
-from raat_core.training.optimizer import Sgd
+from raat_core.training.optimisers import Sgd
 
 
 def test_equal_to_torch_sgd_bit_for_bit() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from raat_core.errors import UserError
-from raat_core.methods.base import load_plugin, method_class
+from raat_core.interface.plugins import load_plugin
+from raat_core.interface.registry import method_class
 
 METHOD = """
 from typing import Literal

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from conftest import short_method, small_cell
 from raat_core import api
 from raat_core.attacks.pgd import Pgd
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.folder import CellFolder
+from raat_core.cells.precision import FP32, Precision
+from raat_core.cost.timing import kind_of_training
 from raat_core.data.dataset import DataSet
 from raat_core.errors import UserError
-from raat_core.fast_paths import FastPaths
-from raat_core.methods.base import BUILT_IN_METHODS
-from raat_core.models.arithmetic import compute_logits, in_arithmetic, use_ieee_arithmetic
+from raat_core.fast.arithmetic import compute_logits, in_arithmetic, use_ieee_arithmetic
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.switches import FastPaths
+from raat_core.interface.registry import BUILT_IN_METHODS
 from raat_core.models.build import build_model
-from raat_core.precision import FP32, Precision
-from raat_core.timing import kind_of_training
-from raat_core.training.frozen import FrozenModels
 
 HALVES = {"attack": "bf16", "training": "fp32"}
 

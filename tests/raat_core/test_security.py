@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from conftest import small_cell
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.folder import CellFolder
 from raat_core.data.cache import Samples, Source, read_cache, write_cache
 from raat_core.data.image_folder import describe_folder, read_layout
 from raat_core.data.images import decode
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
-from raat_core.storage import read_arrays, write_json
+from raat_core.files.checksums import read_arrays, write_json
 from raat_core.training.state import ResumeStore
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,8 +20,16 @@ from pyautoattack import AutoAttack
 
 from conftest import SMALL_CELL, small_cell
 from raat_core import api
-from raat_core.cell_folder import CellFolder
-from raat_core.cli import main
+from raat_core.cells.evaluations import (
+    AutoAttackEvaluation,
+    CleanEvaluation,
+    Evaluation,
+    EvaluationList,
+    PgdEvaluation,
+    evaluation_name,
+)
+from raat_core.cells.folder import CellFolder
+from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation import run
@@ -30,14 +38,6 @@ from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Part, Shard, in_words, missing, whole
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.run import evaluate_cell
-from raat_core.spec import (
-    AutoAttackEvaluation,
-    CleanEvaluation,
-    Evaluation,
-    EvaluationList,
-    PgdEvaluation,
-    evaluation_name,
-)
 
 CPU = torch.device("cpu")
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": Fraction(3, 20)}

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
-from raat_core.errors import UserError
-from raat_core.methods.base import BUILT_IN_METHODS, method_class
-from raat_core.spec import (
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import (
     AutoAttackEvaluation,
-    Cell,
     CleanEvaluation,
     EvaluationList,
-    Recipe,
     evaluation_name,
     standard_attacks,
 )
+from raat_core.cells.recipe import Recipe
+from raat_core.errors import UserError
+from raat_core.interface.registry import BUILT_IN_METHODS, method_class
 from raat_core.validation import format_fraction, parse
 
 

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from conftest import small_cell
 from raat_core.data.dataset import DataSet
-from raat_core.fast_paths import FastPaths
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.repeats import watch_statistics
+from raat_core.fast.switches import FastPaths
 from raat_core.models.build import build_model
-from raat_core.models.statistics import watch_statistics
-from raat_core.training.frozen import FrozenModels
 from raat_core.training.step import TrainingStep
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from flops import counted_flop
 
-from raat_core import measure as measuring
-from raat_core.cli import main
+from raat_core.cells.evaluations import AutoAttackEvaluation, CleanEvaluation, PgdEvaluation
+from raat_core.commands.cli import main
+from raat_core.cost import measure as measuring
+from raat_core.cost.measure import measure
+from raat_core.cost.timing import TimingFile, hardware_name, kind_of, read_timings
 from raat_core.errors import UserError
-from raat_core.measure import measure
-from raat_core.spec import AutoAttackEvaluation, CleanEvaluation, PgdEvaluation
-from raat_core.timing import TimingFile, hardware_name, kind_of, read_timings
 
 
 @pytest.fixture(autouse=True)

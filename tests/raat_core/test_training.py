@@ -19,12 +19,13 @@ import torch
 
 from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import Checkpoint
+from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet, hold_out
 from raat_core.errors import Interrupted, UserError
-from raat_core.methods.base import BUILT_IN_METHODS, method_class
-from raat_core.spec import Cell, Checkpoint
-from raat_core.storage import exclusive
+from raat_core.files.locks import exclusive
+from raat_core.interface.registry import BUILT_IN_METHODS, method_class
 from raat_core.training.loop import Reporter, Training
 
 METHODS = [

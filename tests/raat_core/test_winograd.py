@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raat_core.attacks.pgd import Pgd
-from raat_core.fast_paths import FastPaths
-from raat_core.models import winograd
+from raat_core.fast.cpu import winograd
+from raat_core.fast.cpu.winograd import WinogradConv2d
+from raat_core.fast.folding import FoldedModel, fold, trace
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.switches import FastPaths
 from raat_core.models.build import build_model
-from raat_core.models.folding import FoldedModel, fold, trace
-from raat_core.models.winograd import WinogradConv2d
-from raat_core.training.frozen import FrozenModels
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.losses import cross_entropy
+from raat_core.interface.losses import cross_entropy
 from raat_core.methods import Method, MethodSettings, Step, register
 
 if TYPE_CHECKING:

@@ -14,14 +14,15 @@ import pytest
 import yaml
 
 from conftest import GRID
-from raat_core.cell_folder import CellFolder
-from raat_core.cost import Accuracies, evaluation_flop, training_flop
+from raat_core.cells.evaluations import evaluation_name
+from raat_core.cells.folder import CellFolder
+from raat_core.cost.flop import Accuracies, evaluation_flop, training_flop
 from raat_core.errors import UserError
-from raat_core.spec import evaluation_name
-from raat_core.storage import write_json
-from raat_sweep.budget import Budget, Line, estimate, render, show_plan
-from raat_sweep.config import read_config
-from raat_sweep.plan import Plan
+from raat_core.files.checksums import write_json
+from raat_sweep.commands.plan import render, show_plan
+from raat_sweep.config.reading import read_config
+from raat_sweep.cost.budget import Budget, Line, estimate
+from raat_sweep.plan.plan import Plan
 
 CPU = {"device": "cpu", "processor": "X", "threads": 1}
 TWO_SEEDS: dict[str, Any] = {**GRID, "seeds": [0, 1]}
@@ -223,7 +224,7 @@ def test_bad_names(plan: Plan) -> None:
 def test_the_command_needs_no_torch(tmp_path: Path, plan: Plan) -> None:
     Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
     code = (
-        "import sys; from pathlib import Path; from raat_sweep.budget import show_plan;"
+        "import sys; from pathlib import Path; from raat_sweep.commands.plan import show_plan;"
         "print(show_plan(Path('config.yaml'), ['curves'])); sys.exit('torch' in sys.modules)"
     )
     root = Path(__file__).resolve().parents[2]

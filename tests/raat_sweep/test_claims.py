@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from raat_core.cell_folder import CellFolder
+from raat_core.cells.folder import CellFolder
 from raat_core.evaluation.records import Record
-from raat_sweep.claims import PairedTest, judge, verdict
+from raat_sweep.comparison.claims import PairedTest, judge, verdict
 
 CLAIM: dict[str, Any] = {
     "metric": "aa",

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from conftest import GRID
+from raat_core.cells.cell import Cell
 from raat_core.errors import UserError
-from raat_core.spec import Cell
-from raat_sweep.comparison import compare, write_comparison
-from raat_sweep.config import read_config, read_config_file
-from raat_sweep.items import describe
-from raat_sweep.measurements import derive, measure
-from raat_sweep.plan import Plan
+from raat_sweep.comparison.page import compare, write_comparison
+from raat_sweep.config.reading import read_config, read_config_file
+from raat_sweep.numbers.accuracies import measure
+from raat_sweep.numbers.derived import derive
+from raat_sweep.plan.plan import Plan
+from raat_sweep.rules.description import describe
 
 ROOT = Path(__file__).resolve().parents[2]
 CSV = """dataset,architecture,norm,epsilon,method,source,metric,mean,std

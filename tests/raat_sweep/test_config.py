@@ -10,10 +10,11 @@ import yaml
 
 from conftest import GRID
 from raat_core.errors import UserError
-from raat_sweep.config import Config, read_config, read_config_file
-from raat_sweep.item_models import Table
-from raat_sweep.plan import Plan
-from raat_sweep.reference import reference_files
+from raat_sweep.config.config import Config
+from raat_sweep.config.generated import reference_files
+from raat_sweep.config.items import Table
+from raat_sweep.config.reading import read_config, read_config_file
+from raat_sweep.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE: dict[str, Any] = {"kind": "table", "title": "T", "metrics": ["clean"], "grids": [GRID]}

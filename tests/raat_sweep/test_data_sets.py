@@ -14,9 +14,10 @@ from PIL import Image
 
 from raat_core.errors import UserError
 from raat_core.validation import parse
-from raat_sweep.config import Config, read_config
-from raat_sweep.plan import Plan
-from raat_sweep.resources import resources_of_training
+from raat_sweep.config.config import Config
+from raat_sweep.config.reading import read_config
+from raat_sweep.cost.resources import resources_of_training
+from raat_sweep.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,7 +124,7 @@ def test_planning_an_image_folder_needs_no_torch(tmp_path: Path) -> None:
     path = make_images(tmp_path / "images", 1)
     wanted = config(tmp_path, "mine", datasets={"mine": {"path": path, "image_size": 16}})
     code = (
-        "import sys; from raat_sweep.config import read_config; from raat_sweep.plan import Plan;"
+        "import sys; from raat_sweep.config.reading import read_config;from raat_sweep.plan.plan import Plan;"
         f"plan = Plan(read_config({wanted!r}, 'test'));"
         "sys.exit('torch' in sys.modules or len(plan.cells) != 1)"
     )

@@ -12,12 +12,13 @@ import pytest
 import yaml
 
 from conftest import GRID
-from raat_core.cell_folder import CellFolder
-from raat_sweep.config import read_config
-from raat_sweep.failures import TAIL_BYTES, Failures, reason_in
-from raat_sweep.items import build_with_gaps
-from raat_sweep.measurements import curves, measure
-from raat_sweep.plan import Plan
+from raat_core.cells.folder import CellFolder
+from raat_sweep.config.reading import read_config
+from raat_sweep.monitor.failures import TAIL_BYTES, Failures, reason_in
+from raat_sweep.numbers.accuracies import measure
+from raat_sweep.numbers.curves import curves
+from raat_sweep.plan.plan import Plan
+from raat_sweep.rules.build import build_with_gaps
 
 OUT_OF_MEMORY = "error: job 12_3 on n1: out of memory on n1: raise mem_mb\n"
 TRACEBACK = """Traceback (most recent call last):

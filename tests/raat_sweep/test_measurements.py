@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from raat_sweep.measurements import combine, derive
+from raat_sweep.numbers.derived import combine, derive
 
 DERIVED = {
     "mean": {"kind": "mean", "of": ["clean", "aa"]},

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from raat_core.spec import AutoAttackEvaluation
-from raat_core.storage import write_json
-from raat_sweep.config import read_config
-from raat_sweep.items import describe
-from raat_sweep.plan import Plan
-from raat_sweep.resources import resources_of_attacks
+from raat_core.cells.evaluations import AutoAttackEvaluation
+from raat_core.files.checksums import write_json
+from raat_sweep.config.reading import read_config
+from raat_sweep.cost.resources import resources_of_attacks
+from raat_sweep.plan.plan import Plan
+from raat_sweep.rules.description import describe
 
 DEMO = Path(__file__).resolve().parents[2] / "config/demo.yaml"
 

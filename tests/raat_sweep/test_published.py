@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from raat_core.errors import UserError
-from raat_sweep.measurements import combine
-from raat_sweep.published import COLUMNS, read_published
-from raat_sweep.summaries import improvement
+from raat_sweep.numbers.derived import combine
+from raat_sweep.numbers.improvement import improvement
+from raat_sweep.plan.published import COLUMNS, read_published
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "config/published"
 FILES = sorted(PUBLISHED.glob("*.csv"))

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from conftest import SMALL_CELL, short_method, small_cell
-from raat_core.cost import evaluation_flop, training_flop
-from raat_core.methods.base import BUILT_IN_METHODS
-from raat_core.spec import Cell, standard_attacks
-from raat_sweep.resources import (
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import standard_attacks
+from raat_core.cost.flop import evaluation_flop, training_flop
+from raat_core.interface.registry import BUILT_IN_METHODS
+from raat_sweep.cost.resources import (
     LONGEST_MINUTES,
     SHORTEST_MINUTES,
     resources_of_attacks,
     resources_of_both,
     resources_of_training,
 )
-from raat_sweep.throughput import Throughput, Timed
+from raat_sweep.cost.throughput import Throughput, Timed
 
 LADDER = [30, 60, 120, 240, 480, 960, 1440]
 

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 from raat_core.errors import UserError
-from raat_sweep.layout import lay_out
-from raat_sweep.measurements import derive
-from raat_sweep.summaries import improvement, summarise, summarise_cited
-from raat_sweep.tables import to_latex, to_markdown, write_table
+from raat_sweep.numbers.accuracies import summarise
+from raat_sweep.numbers.cited import summarise_cited
+from raat_sweep.numbers.derived import derive
+from raat_sweep.numbers.improvement import improvement
+from raat_sweep.tables.files import to_latex, to_markdown, write_table
+from raat_sweep.tables.layout import lay_out
 
 TITLES = {"clean": "Clean", "aa": "AA"}
 

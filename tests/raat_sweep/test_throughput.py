@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from conftest import small_cell
-from raat_core.cell_folder import CellFolder
-from raat_core.cost import Accuracies, evaluation_flop, training_flop
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
+from raat_core.cells.folder import CellFolder
+from raat_core.cost.flop import Accuracies, evaluation_flop, training_flop
+from raat_core.cost.timing import Kind
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
-from raat_core.operations import ImageShape
-from raat_core.spec import AutoAttackEvaluation, Cell, Evaluation, PgdEvaluation
-from raat_core.storage import write_json
-from raat_core.timing import Kind
-from raat_sweep.throughput import (
+from raat_core.files.checksums import write_json
+from raat_core.interface.operations import ImageShape
+from raat_sweep.cost.throughput import (
     CPU_FLOP_PER_SECOND,
     DEFAULT_GPU,
     ONE_CORE,

@@ -20,12 +20,13 @@ import pytest
 import yaml
 
 from conftest import GRID
-from raat_core.cell_folder import CellFolder
-from raat_core.storage import write_arrays
-from raat_sweep.config import read_config
-from raat_sweep.plan import Plan
-from raat_sweep.standing import Row, Sweep, look
-from raat_sweep.watch import JOURNAL, cut, hours, render, shorten, span, totals
+from raat_core.cells.folder import CellFolder
+from raat_core.files.checksums import write_arrays
+from raat_sweep.commands.text import cut, hours, shorten, span
+from raat_sweep.commands.watch import JOURNAL, render, totals
+from raat_sweep.config.reading import read_config
+from raat_sweep.monitor.status import Row, Sweep, look
+from raat_sweep.plan.plan import Plan
 from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord, Journal
 from snakemake_executor_plugin_submitit.state import TaskState
 
@@ -759,7 +760,7 @@ def test_watching_imports_nothing_heavy(
 ) -> None:
     write_state(make(1).submit(0, monkeypatch), "running")
     code = (
-        "import sys; from pathlib import Path; from raat_sweep.watch import watch\n"
+        "import sys; from pathlib import Path; from raat_sweep.commands.watch import watch\n"
         "watch(Path('config.yaml'), 1.0, once=True)\n"
         "heavy = {'torch', 'pandas', 'matplotlib', 'snakemake', 'submitit'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from checkout import ROOT, Checkout
-from raat_core.storage import write_json
+from raat_core.files.checksums import write_json
 
 pytestmark = pytest.mark.slow
 

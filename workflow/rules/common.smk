@@ -9,23 +9,24 @@ ROOT = Path(str(workflow.current_basedir)).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow")]
 
 from raat_core.errors import UserError
-from raat_sweep.config import check_config_files, read_config
-from raat_sweep.items import build_with_gaps, describe, describe_cells, product_names
-from raat_sweep.jobs import (
+from raat_sweep.config.reading import check_config_files, read_config
+from raat_sweep.cost.resources import (
+    resources_of_attacks,
+    resources_of_both,
+    resources_of_training,
+)
+from raat_sweep.cost.throughput import Throughput, read_throughput
+from raat_sweep.plan.plan import Plan
+from raat_sweep.results.markers import shard_name
+from raat_sweep.rules.build import build_with_gaps
+from raat_sweep.rules.description import describe, describe_cells, product_names
+from raat_sweep.rules.workspace import (
     hold_results,
     prepare_environment,
     require_folder,
     require_writable,
     storage_trouble,
 )
-from raat_sweep.plan import Plan
-from raat_sweep.resources import (
-    resources_of_attacks,
-    resources_of_both,
-    resources_of_training,
-)
-from raat_sweep.shards import shard_name
-from raat_sweep.throughput import Throughput, read_throughput
 
 try:
     if workflow.is_main_process:

@@ -1,4 +1,4 @@
-"""Snakemake's way into `raat_sweep.items.build`: one table, one figure, or the list of cells."""
+"""Snakemake's way into `raat_sweep.rules.build`: one table, one figure, or the list of cells."""
 
 import logging
 import sys
@@ -6,8 +6,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from raat_core.errors import UserError
-from raat_core.methods.base import load_plugins_from_environment
-from raat_sweep.items import build
+from raat_core.interface.plugins import load_plugins_from_environment
+from raat_sweep.rules.build import build
 
 job = snakemake  # noqa: F821 (put here by Snakemake itself)
 with Path(job.log[0]).open("w", encoding="utf-8") as log, redirect_stdout(log):

@@ -1,0 +1,163 @@
+"""A cell: one (data set, architecture, method, threat model, seed), described in full.
+
+Everything that can change a number is in the spec, and its digest names the cell's folder; nothing
+else is. Reading specs needs no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+
+from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, ArchitectureName, DataSetName
+from raat_core.cells.identity import NUMERICS_VERSION, digest_of
+from raat_core.cells.image_folder import ImageFolder
+from raat_core.cells.precision import FP32, Precision
+from raat_core.cells.recipe import Recipe
+from raat_core.cells.selection import Selection
+from raat_core.cells.threat_model import ThreatModel
+from raat_core.interface.registry import BUILT_IN_METHODS, method_class, resolve_settings
+from raat_core.interface.settings import MethodSettings
+from raat_core.validation import Frozen
+
+
+class _MethodSchema:
+    """JSON schema of a method: a built-in one's settings, or whatever a plugin's may be."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        alternatives = []
+        for name in BUILT_IN_METHODS:
+            schema = method_class(name).Settings.model_json_schema(by_alias=True)
+            schema["properties"]["variant"] = {"enum": ["paper", "released"]}
+            alternatives.append({**schema, "required": ["name"]})
+        plugin = {
+            "type": "object",
+            "properties": {"name": {"type": "string", "not": {"enum": list(BUILT_IN_METHODS)}}},
+            "required": ["name"],
+        }
+        return {"anyOf": [{"type": "string"}, *alternatives, plugin]}
+
+
+MethodField: TypeAlias = Annotated[
+    SerializeAsAny[MethodSettings], BeforeValidator(resolve_settings), _MethodSchema()
+]
+
+
+class Cell(Frozen):
+    """The full description of one training; equal cells are trained once."""
+
+    dataset: DataSetName = Field(description="Data set, by name.")
+    image_folder: ImageFolder | None = Field(
+        None, description="What `dataset` is, if it is an image folder: `<name>@<checksum>`."
+    )
+    architecture: ArchitectureName = Field(description="Architecture, by name.")
+    method: MethodField = Field(
+        description="Method and its settings; `variant: released` sets the departures' values."
+    )
+    threat_model: ThreatModel = Field(description="The ball and the training attack.")
+    recipe: Recipe = Field(default_factory=Recipe, description="Optimisation.")
+    selection: Selection = Field(default_factory=Selection, description="The best checkpoint.")
+    precision: Precision = Field(
+        FP32,
+        description="Arithmetic of training: fp32, tf32, bf16, or one each for {attack, training}.",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random draw.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _register_image_folder(cls, data: Any) -> Any:
+        """Before its name is looked up in the catalogue."""
+        if isinstance(data, Mapping) and data.get("image_folder") is not None:
+            with contextlib.suppress(ValidationError):  # It is reported with its key.
+                ImageFolder.model_validate(data["image_folder"]).register()
+        return data
+
+    @model_validator(mode="after")
+    def _check_image_folder(self) -> Cell:
+        if self.image_folder is None and "@" in self.dataset:
+            raise ValueError("image_folder: is missing, which says what this data set is")
+        if self.image_folder is not None and self.dataset != self.image_folder.key:
+            raise ValueError(f"dataset = '{self.dataset}': must be '{self.image_folder.key}'")
+        return self
+
+    @model_validator(mode="after")
+    def _check_padding(self) -> Cell:
+        augmentation = self.recipe.augmentation
+        smallest = min(DATA_SETS[self.dataset].image_shape[1:])
+        if augmentation.padding == "reflect" and augmentation.crop_padding >= smallest:
+            raise ValueError(
+                f"recipe.augmentation.crop_padding = {augmentation.crop_padding}: with padding: "
+                f"reflect it must be below {smallest}, the size of an image of {self.dataset}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_held_out(self) -> Cell:
+        """Of the catalogue's data sets, whose classes are about equally large."""
+        selection, info = self.selection, DATA_SETS[self.dataset]
+        per_class = math.ceil(info.train_size / info.classes)
+        held_out = round(selection.validation_fraction * per_class)
+        is_empty = held_out in (0, per_class)
+        if selection.split == "validation" and self.image_folder is None and is_empty:
+            raise ValueError(
+                f"selection.validation_fraction = {selection.validation_fraction}: of the "
+                f"{per_class} training images of a class of {self.dataset}, at least one must be "
+                f"held out and one left"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Cell:
+        taken = ARCHITECTURES[self.architecture].channels
+        found = DATA_SETS[self.dataset].image_shape[0]
+        if taken not in (None, found):
+            raise ValueError(
+                f"architecture = '{self.architecture}': takes images of {taken} channels; "
+                f"those of {self.dataset} have {found}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_method(self) -> Cell:
+        self.method.check_recipe(self.recipe.epochs)
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `Cell` validates back to an equal cell."""
+        without = {"image_folder"} if self.image_folder is None else None
+        return self.model_dump(mode="json", by_alias=True, exclude=without)
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits over all that can change this cell's numbers."""
+        identity = {
+            "cell": self.to_json(),
+            "method_version": method_class(self.method.name).version,
+            "numerics_version": NUMERICS_VERSION,
+        }
+        return digest_of(identity, 12)
+
+    @cached_property
+    def name(self) -> str:
+        """A readable folder name, unique by its digest: letters, digits, `.`, `_`, `-`, `+`."""
+        method = self.method.name
+        if self.method.variant != "paper":
+            method += f"-{self.method.variant}"
+        changed = "".join(f"-{key}-{value}" for key, value in self.method.distinctive().items())
+        if self.precision != FP32:
+            changed += f"-{self.precision.in_names}"
+        readable = f"{self.dataset}_{self.architecture}_{self.threat_model.norm}_{method}{changed}"
+        readable = re.sub(r"[^A-Za-z0-9._+-]", "-", readable)[:100]
+        return f"{readable}_s{self.seed}_{self.digest}"

@@ -1,0 +1,57 @@
+"""The threat model: the ball that a model is trained and attacked in, and the steps taken in it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from raat_core.validation import LARGEST_COUNT, Frozen, PixelFraction, format_fraction
+
+Norm: TypeAlias = Literal["linf", "l2"]
+NORM_SYMBOLS: dict[str, str] = {"linf": "ℓ∞", "l2": "ℓ₂"}
+_LARGEST_EPSILON = {"linf": Fraction(1), "l2": Fraction(5)}
+_SMALLEST = Fraction(1, 10**6)
+"""Of an epsilon or a step: far below it, adding it to a pixel changes nothing in float32."""
+
+
+def check_epsilon(norm: Norm, epsilon: Fraction) -> None:
+    largest = _LARGEST_EPSILON[norm]
+    if not _SMALLEST <= epsilon < largest:
+        meant = f"; did you mean {epsilon}/255?" if 1 <= epsilon < 256 else ""
+        raise ValueError(
+            f"epsilon = {_short(epsilon)}: must be above 0 (at least 1e-6) and below {largest} for "
+            f"{norm}, pixels are in [0, 1]{meant}"
+        )
+
+
+def check_step_size(step_size: Fraction, epsilon: Fraction) -> None:
+    if not _SMALLEST <= step_size <= 2 * epsilon:
+        raise ValueError(
+            f"step_size = {_short(step_size)}: must be above 0 (at least 1e-6) and at most "
+            f"2 epsilon = {format_fraction(2 * epsilon)}"
+        )
+
+
+def _short(value: Fraction) -> str:
+    """As `format_fraction`, of numbers that a message can hold."""
+    return format_fraction(value) if 1e-9 < abs(value) < 1e9 else f"{float(value):g}"
+
+
+class ThreatModel(Frozen):
+    """The ball that a model is trained and attacked in, and the steps taken in it."""
+
+    norm: Norm = Field(description="Norm of the ball.")
+    epsilon: PixelFraction = Field(description="Radius of the ball.")
+    step_size: PixelFraction = Field(description="Step size of training and of PGD attacks.")
+    steps: int = Field(10, ge=1, le=LARGEST_COUNT, description="Steps of the training attack.")
+
+    @model_validator(mode="after")
+    def _check(self) -> ThreatModel:
+        check_epsilon(self.norm, self.epsilon)
+        check_step_size(self.step_size, self.epsilon)
+        return self

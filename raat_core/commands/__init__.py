@@ -1,0 +1,1 @@
+"""The command line: reading arguments, printing what was done."""

@@ -1,0 +1,329 @@
+"""The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), and what goes with them.
+
+`join FOLDER` makes records of attacks in shards, `show ...` describes, `data NAME` prepares,
+`measure ...` times architectures for plans.
+
+torch is imported by the commands that need it, after their input was found good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import Evaluation, EvaluationList, attacks_on, check_attack
+from raat_core.cells.folder import CellFolder
+from raat_core.cells.precision import ARITHMETICS, Precision
+from raat_core.commands.arguments import Parser, whole_number
+from raat_core.commands.show import best_line, describe
+from raat_core.cost.timing import hardware_name
+from raat_core.data.cache import data_root
+from raat_core.data.image_folder import describe_folder
+from raat_core.errors import Interrupted, UserError
+from raat_core.evaluation.join import join_cell
+from raat_core.evaluation.parts import Shard
+from raat_core.fast.cpu.memory import keep_freed_memory
+from raat_core.files.checksums import write_json, write_sealed_json
+from raat_core.files.plain_data import parse_text, read_text
+from raat_core.interface.plugins import load_plugin, load_plugins_from_environment
+from raat_core.validation import LARGEST_COUNT, one_line, parse, suggest
+
+_positive = whole_number(LARGEST_COUNT)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for bad input, 128 + n after signal n."""
+    options = _parser().parse_args(arguments)
+    try:
+        load_plugins_from_environment()
+        for plugin in options.plugin:
+            load_plugin(plugin)
+        options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # A disk or a path that nothing above expected.
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signal_number
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m raat_core", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a cell, or go on where it stopped")
+    train.set_defaults(run=_train)
+    attack = commands.add_parser("attack", help="attack a trained cell")
+    attack.add_argument("folder", type=Path, help="the cell's folder")
+    attack.add_argument(
+        "--shard", type=_shard, help="attack only share 3 of 8 of the batches: 3/8; then join"
+    )
+    attack.set_defaults(run=_attack)
+    join = commands.add_parser("join", help="make records of attacks whose shards are all done")
+    join.add_argument("folder", type=Path, help="the cell's folder")
+    join.add_argument(
+        "--wait", type=_positive, default=0, help="seconds for files of other machines to show up"
+    )
+    join.add_argument(
+        "--shards", type=_positive, help="in how many they were attacked, for the summary"
+    )
+    join.set_defaults(run=_join)
+    run = commands.add_parser("run", help="train a cell, then attack it, in one process")
+    run.set_defaults(run=_run)
+
+    for command in (train, run):
+        command.add_argument("spec", help="a cell's spec: a JSON or YAML file, or JSON itself")
+        command.add_argument("--folder", type=Path, help="default: results/cells/<the cell's name>")
+    for command in (attack, join, run):
+        command.add_argument(
+            "--attacks", help="a list of attacks: a JSON or YAML file, or JSON; default: Table 1's"
+        )
+        command.add_argument("--checkpoint", choices=["best", "last"], default="best")
+    measure = commands.add_parser(
+        "measure", help="time this machine's GPU or CPU, so that a plan can tell hours"
+    )
+    measure.add_argument("architectures", nargs="+", metavar="ARCHITECTURE")
+    measure.add_argument("--dataset", required=True, help="whose images' size to take")
+    measure.add_argument("--batch-size", type=_positive, default=128, help="default: 128")
+    measure.add_argument(
+        "--precision", choices=ARITHMETICS, default="fp32", help="of training; default: fp32"
+    )
+    measure.add_argument(
+        "--output", type=Path, help="a JSON file; plans read those in <results>/throughput/"
+    )
+    measure.set_defaults(run=_measure, plugin=[])
+
+    for command in (train, attack, run, measure):
+        command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+        command.add_argument(
+            "--threads", type=whole_number(1024), default=1, help="threads of torch on the CPU"
+        )
+
+    data = commands.add_parser("data", help="download, decode and verify a data set ahead of jobs")
+    data.add_argument("name", help="a data set's name; one of your own with --images")
+    data.add_argument(
+        "--images", type=Path, help="a folder of train/<class>/... and test/<class>/..."
+    )
+    data.add_argument(
+        "--image-size", type=whole_number(1024, smallest=4), help="to which its images are scaled"
+    )
+    data.set_defaults(run=_data, plugin=[])
+
+    for command in (train, attack, run, data):
+        command.add_argument(
+            "--data", type=Path, help="folder of data; default: $RAAT_DATA, or data"
+        )
+
+    for command in (train, attack, join, run, data):
+        command.add_argument("--summary", type=Path, help="write what was done as JSON here")
+
+    show = commands.add_parser("show", help="describe a cell's folder or spec")
+    show.add_argument("cell", help="a cell's folder, or a spec as for train")
+    show.set_defaults(run=_show)
+
+    for command in (train, attack, join, run, show):
+        command.add_argument(
+            "--plugin", action="append", default=[], help="file or module with methods of your own"
+        )
+    return parser
+
+
+def _shard(text: str) -> Shard:
+    parts = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    number, of = map(int, parts.groups()) if parts else (0, 0)
+    if not 1 <= number <= of:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be like 3/8, from 1/8 to 8/8")
+    return Shard(number, of)
+
+
+def _read_data(text: str) -> tuple[Any, str]:
+    """Plain data and its name for messages, from a file's path or from JSON itself."""
+    if text.lstrip().startswith(("{", "[")):
+        source, content = "the command line", text
+    else:
+        source, content = text, read_text(Path(text))
+    return parse_text(content, source), source
+
+
+def _train(options: argparse.Namespace) -> None:
+    summary = _train_cell(options, _read_cell(options))
+    _write_summary(options, summary)
+
+
+def _attack(options: argparse.Namespace) -> None:
+    attacks = _read_attacks(options)
+    CellFolder(options.folder).read_manifest()
+    _write_summary(options, _attack_cell(options, attacks, options.shard))
+
+
+def _join(options: argparse.Namespace) -> None:
+    folder, attacks = CellFolder(options.folder), _read_attacks(options)
+    folder.read_manifest()
+    chosen = attacks_on(folder.read_cell(), options.checkpoint, attacks)
+    summary = join_cell(folder, chosen, _say, options.wait)
+    _write_summary(options, {**summary, **({"shards": options.shards} if options.shards else {})})
+
+
+def _run(options: argparse.Namespace) -> None:
+    attacks = _read_attacks(options)
+    cell = _read_cell(options, attacks)
+    _train_cell(options, cell)
+    _write_summary(options, _attack_cell(options, attacks))
+
+
+def _read_cell(options: argparse.Namespace, attacks: tuple[Evaluation, ...] | None = None) -> Cell:
+    """The cell to train; its folder is made, or found to be this cell's, before torch is loaded.
+
+    So that no training is in vain, the attacks that follow it are checked first.
+    """
+    cell = parse(Cell, *_read_data(options.spec))
+    for attack in attacks or ():
+        try:
+            check_attack(attack, cell.dataset)
+        except ValueError as error:
+            raise UserError(f"attacks: {error}") from None
+    options.folder = options.folder or Path("results/cells") / cell.name
+    CellFolder(options.folder).write_spec(cell)
+    return cell
+
+
+def _read_attacks(options: argparse.Namespace) -> tuple[Evaluation, ...] | None:
+    if options.attacks is None:
+        return None
+    data, source = _read_data(options.attacks)
+    return parse(EvaluationList, {"attacks": data}, source).attacks
+
+
+def _train_cell(options: argparse.Namespace, cell: Cell) -> dict[str, Any]:
+    from raat_core import api
+    from raat_core.commands.console import ConsoleReporter
+
+    _prepare(options.threads)
+    print(f"cell {cell.name} in {options.folder}", flush=True)
+    with ConsoleReporter() as reporter:
+        api.train(
+            cell,
+            options.folder,
+            device=options.device,
+            data_root=options.data,
+            reporter=reporter,
+        )
+    manifest = CellFolder(options.folder).read_manifest()
+    print(best_line(manifest), flush=True)
+    keys = ("cell", "digest", "finished", "train_seconds", "best", "weights_sha256")
+    return {key: manifest[key] for key in keys}
+
+
+def _attack_cell(
+    options: argparse.Namespace,
+    attacks: tuple[Evaluation, ...] | None,
+    shard: Shard | None = None,
+) -> dict[str, Any]:
+    from raat_core import api
+
+    _prepare(options.threads)
+    return api.attack(
+        options.folder,
+        attacks,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        data_root=options.data,
+        report=_say,
+        shard=shard,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _write_summary(options: argparse.Namespace, summary: dict[str, Any]) -> None:
+    if options.summary:
+        write_sealed_json(options.summary, summary)
+
+
+def _data(options: argparse.Namespace) -> None:
+    if (options.images is None) != (options.image_size is None):
+        raise UserError("--images and --image-size go together")
+    root = data_root(options.data)
+    if options.images is not None:
+        folder = describe_folder(options.name, options.images, options.image_size, root)
+        spec = {"dataset": folder.key, "image_folder": folder.model_dump(mode="json")}
+        print(json.dumps(spec, indent=2), flush=True)
+        _write_summary(options, spec)
+        return
+    if options.name not in DATA_SETS:
+        raise UserError(f"data set {options.name!r}{suggest(options.name, DATA_SETS)}")
+    from raat_core.data.dataset import load_data_set
+
+    info, data = DATA_SETS[options.name], load_data_set(options.name, root)
+    channels, height, width = info.image_shape
+    print(
+        f"{options.name}: {len(data.train):,} training and {len(data.test):,} test images of "
+        f"{channels} × {height} × {width}, {data.classes} classes, sha256 {data.sha256}"
+    )
+    sizes = {"train_size": len(data.train), "test_size": len(data.test)}
+    described = {"dataset": options.name, "classes": data.classes, **sizes}
+    _write_summary(options, {**described, "sha256": data.sha256})
+
+
+def _measure(options: argparse.Namespace) -> None:
+    for architecture in options.architectures:
+        if architecture not in ARCHITECTURES:
+            raise UserError(f"architecture {architecture!r}{suggest(architecture, ARCHITECTURES)}")
+    if options.dataset not in DATA_SETS:
+        raise UserError(f"--dataset {options.dataset!r}{suggest(options.dataset, DATA_SETS)}")
+    channels = DATA_SETS[options.dataset].image_shape[0]
+    for architecture in options.architectures:
+        taken = ARCHITECTURES[architecture].channels
+        if taken not in (None, channels):
+            raise UserError(
+                f"architecture {architecture!r}: takes images of {taken} channels; those of "
+                f"{options.dataset} have {channels}"
+            )
+    from raat_core.api import pick_device
+    from raat_core.cost.measure import measure
+
+    _prepare(options.threads)
+    device = pick_device(options.device)
+    precision = Precision(attack=options.precision, training=options.precision)
+    measured = measure(
+        options.architectures, options.dataset, options.batch_size, device, precision
+    )
+    print(hardware_name(measured.hardware))
+    for timing in measured.timings:
+        rate = timing.flop / timing.seconds / 1e9
+        print(
+            f"{timing.architecture}, {timing.kind}: {1e3 * timing.seconds:.1f} ms for a batch of "
+            f"{timing.batch_size}, {rate:,.1f} GFLOP/s"
+        )
+    if options.output:
+        write_json(options.output, measured.model_dump(mode="json"))
+
+
+def _show(options: argparse.Namespace) -> None:
+    path = Path(options.cell)
+    if not path.is_dir():
+        cell = parse(Cell, *_read_data(options.cell))
+        print(json.dumps({"name": cell.name, **cell.to_json()}, indent=2, ensure_ascii=False))
+        return
+    print(describe(CellFolder(path)))
+
+
+def _prepare(threads: int) -> None:
+    """Set up the process for torch's work."""
+    import torch
+
+    keep_freed_memory()
+    torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""What cells cost, in operations and in seconds, for plans."""

@@ -1,0 +1,138 @@
+"""What a cell's training and attacks cost, in floating-point operations counted from its spec.
+
+`raat_core.interface.operations` says what is counted. Needs no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
+from raat_core.interface.operations import Operations, Passes
+from raat_core.interface.registry import method_class
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Shares of samples, in [0, 1], that a model classifies correctly."""
+
+    clean: float
+    robust: float
+    """Under PGD."""
+
+
+_ASSUMED = {
+    "cifar10": Accuracies(0.83, 0.55),
+    "cifar100": Accuracies(0.57, 0.32),
+    "tiny-imagenet": Accuracies(0.47, 0.24),
+}
+_ASSUMED_ELSEWHERE = Accuracies(0.8, 0.5)
+ROBUST_TO_AUTOATTACK = 0.85
+"""Of the samples that PGD-10 leaves; 0.84 is the mean over the paper's Table 1."""
+_WRONG = Passes(forwards=8)
+_BROKEN = Passes(forwards=10, gradients=101)
+"""By the first of AutoAttack's attacks, as nearly all are."""
+_STANDING = Passes(forwards=5_009, gradients=101)
+"""Square's 5,000 queries, and the first attack's gradients."""
+_STANDING_PER_TARGET = Passes(forwards=105, gradients=201)
+"""More for each class that is attacked towards."""
+_MOST_TARGETS = 9
+
+
+def assumed_accuracies(dataset: str) -> Accuracies:
+    """Of a model that is not trained yet: means of the paper's Table 1, or a guess."""
+    return _ASSUMED.get(dataset, _ASSUMED_ELSEWHERE)
+
+
+def operations_of(cell: Cell) -> Operations:
+    """Of the cell's model for one of its images."""
+    return _operations(cell.architecture, cell.dataset)
+
+
+@lru_cache(maxsize=256)
+def _operations(architecture: str, dataset: str) -> Operations:
+    data = DATA_SETS[dataset]
+    return ARCHITECTURES[architecture].operations(data.image_shape, data.classes)
+
+
+def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 0) -> float:
+    """FLOP of training a cell, evaluations for the best checkpoint among it.
+
+    Args:
+        cell: which.
+        accuracies: of the model while it trains; without, assumed by the data set.
+        done: epochs that are trained already.
+    """
+    accuracies = accuracies or assumed_accuracies(cell.dataset)
+    model, selection, epochs = operations_of(cell), cell.selection, cell.recipe.epochs
+    train_size, selection_size = _split_sizes(cell)
+    method = method_class(cell.method.name)(cell.method)
+    step = method.passes(cell.threat_model.steps, accuracies.clean)
+    look = Passes(forwards=2, gradients=selection.steps)
+    looks = _evaluated(epochs, selection.every) - _evaluated(done, selection.every)
+    if epochs > done and epochs % selection.every:
+        looks += 1  # The last epoch always is evaluated.
+    updates = max(0, epochs - done) * train_size * step.flop(model)
+    return updates + max(0, looks) * selection_size * look.flop(model)
+
+
+def _evaluated(epochs: int, every: int) -> int:
+    """Of the first epochs, how many end with an evaluation."""
+    return epochs // every
+
+
+def _split_sizes(cell: Cell) -> tuple[int, int]:
+    """Images to train on, and to choose the best checkpoint by."""
+    data = DATA_SETS[cell.dataset]
+    if cell.selection.split == "test":
+        return data.train_size, data.test_size
+    held_out = round(cell.selection.validation_fraction * data.train_size)
+    return data.train_size - held_out, held_out
+
+
+def evaluation_flop(
+    cell: Cell, evaluation: Evaluation, accuracies: Accuracies | None = None
+) -> float:
+    """FLOP of an attack on a trained cell.
+
+    Args:
+        cell: which.
+        evaluation: the attack.
+        accuracies: of the trained model; without, assumed by the data set.
+    """
+    data = DATA_SETS[cell.dataset]
+    accuracies = accuracies or assumed_accuracies(cell.dataset)
+    passes = evaluation_passes(evaluation, data.classes, accuracies)
+    return evaluation.images(data.test_size) * passes.flop(operations_of(cell))
+
+
+def evaluation_passes(evaluation: Evaluation, classes: int, accuracies: Accuracies) -> Passes:
+    """What an attack costs for each sample, on average."""
+    if isinstance(evaluation, AutoAttackEvaluation):
+        standing = ROBUST_TO_AUTOATTACK * accuracies.robust
+        return autoattack_passes(classes, accuracies.clean, min(standing, accuracies.clean))
+    if isinstance(evaluation, PgdEvaluation):
+        reference = 1 if evaluation.objective == "kl" else 0
+        once = Passes(forwards=1 + reference, gradients=evaluation.steps)
+        return evaluation.restarts * once
+    return Passes(forwards=1)
+
+
+def autoattack_passes(classes: int, clean: float, standing: float) -> Passes:
+    """What AutoAttack's standard version costs for each sample, on average.
+
+    Counted in runs of its authors' package (docs/cost.md): a sample that is misclassified costs a
+    few forwards, one that the first attack breaks 101 gradients, and one that withstands all four
+    1,910 gradients and 5,954 forwards, for ten classes and more.
+
+    Args:
+        classes: of the data set.
+        clean: the share of samples that are classified correctly without attack, in [0, 1].
+        standing: the share that withstands AutoAttack.
+    """
+    targets = min(_MOST_TARGETS, classes - 1)
+    all_four = _STANDING + targets * _STANDING_PER_TARGET
+    return (1 - clean) * _WRONG + (clean - standing) * _BROKEN + standing * all_four

@@ -1,0 +1,158 @@
+"""Timing a training step and an attack of an architecture, without training anything."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from raat_core.attacks.pgd import Pgd
+from raat_core.cells.catalogue import DATA_SETS
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import PgdEvaluation
+from raat_core.cells.precision import FP32, Precision
+from raat_core.cost.flop import assumed_accuracies, evaluation_passes, operations_of
+from raat_core.cost.timing import Timing, TimingFile, kind_of_training
+from raat_core.data.cache import LEVELS
+from raat_core.data.dataset import Split
+from raat_core.errors import UserError
+from raat_core.evaluation.accuracy import pgd_batches, predict
+from raat_core.evaluation.run import quickest
+from raat_core.fast.arithmetic import use_ieee_arithmetic
+from raat_core.fast.frozen import FrozenModels
+from raat_core.fast.switches import FastPaths, fast_paths_from_environment
+from raat_core.files.provenance import hardware, now, versions
+from raat_core.interface.registry import method_class
+from raat_core.models.build import build_model_for
+from raat_core.training.optimisers import Sgd
+from raat_core.training.state import Trainee
+from raat_core.training.step import TrainingStep
+
+SECONDS = 3.0
+"""That each kind of work is repeated for, at least `REPEATS` times."""
+REPEATS = 3
+EVALUATION_BATCH = 256
+
+
+def measure(
+    architectures: list[str],
+    dataset: str,
+    batch_size: int,
+    device: torch.device,
+    precision: Precision = FP32,
+) -> TimingFile:
+    """Time PGD-AT's step and PGD-10 on random images of a data set's shape.
+
+    Args:
+        architectures: by name.
+        dataset: of the catalogue; its images are not read.
+        batch_size: of training; attacks have batches of 256.
+        device: where.
+        precision: of training; attacks are in fp32.
+
+    Raises:
+        UserError: the device's memory is too small.
+    """
+    use_ieee_arithmetic()
+    fast = fast_paths_from_environment()
+    timings: list[Timing] = []
+    for architecture in architectures:
+        cell = _cell(architecture, dataset, batch_size, precision)
+        try:
+            timings += [_training(cell, device, fast), _evaluation(cell, device, fast)]
+        except torch.cuda.OutOfMemoryError:
+            raise UserError(
+                f"{architecture} does not fit into the memory of {device} with batches of "
+                f"{batch_size} images: give a smaller --batch-size"
+            ) from None
+    return TimingFile(
+        hardware=hardware(device), finished=now(), versions=versions(), timings=tuple(timings)
+    )
+
+
+def _cell(architecture: str, dataset: str, batch_size: int, precision: Precision) -> Cell:
+    data: dict[str, Any] = {
+        "dataset": dataset,
+        "architecture": architecture,
+        "method": "pgd-at",
+        "threat_model": {"norm": "linf", "epsilon": "8/255", "step_size": "2/255"},
+        "recipe": {"batch_size": batch_size},
+        "precision": precision,
+    }
+    return Cell.model_validate(data)
+
+
+def _training(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
+    size = cell.recipe.batch_size
+    split = _random_split(cell, size, device, fast)
+    model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
+    model.to(memory_format=fast.memory_format)
+    optimizer = Sgd(model, cell.recipe.momentum, cell.recipe.weight_decay)
+    method = method_class(cell.method.name)(cell.method)
+    trainee, frozen = Trainee(model, optimizer, method), FrozenModels(fast)
+    indices = torch.arange(size, device=device)
+
+    def step() -> None:
+        drawn = TrainingStep.draw(
+            cell, model, frozen, split, indices, views=method.views, epoch=0, number=0
+        )
+        trainee.update(drawn, cell.recipe.learning_rate)
+
+    passes = method.passes(cell.threat_model.steps, correct=1.0)
+    return Timing(
+        architecture=cell.architecture,
+        image_shape=DATA_SETS[cell.dataset].image_shape,
+        kind=kind_of_training(cell.precision),
+        batch_size=size,
+        flop=size * passes.flop(operations_of(cell)),
+        seconds=_median_seconds(step, device),
+    )
+
+
+def _evaluation(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
+    threat, data = cell.threat_model, DATA_SETS[cell.dataset]
+    split = _random_split(cell, EVALUATION_BATCH, device, fast)
+    model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device)
+    model = quickest(model.eval().requires_grad_(False), split, fast)
+    ball = {"norm": threat.norm, "epsilon": threat.epsilon, "step_size": threat.step_size}
+    pgd_10 = PgdEvaluation.model_validate({**ball, "steps": threat.steps})
+    pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), threat.steps)
+    attack = pgd_batches(model, pgd, cell.seed, "measure")
+    # No accuracy enters the cost of PGD.
+    passes = evaluation_passes(pgd_10, data.classes, assumed_accuracies(cell.dataset))
+    return Timing(
+        architecture=cell.architecture,
+        image_shape=data.image_shape,
+        kind="pgd",
+        batch_size=EVALUATION_BATCH,
+        flop=EVALUATION_BATCH * passes.flop(operations_of(cell)),
+        seconds=_median_seconds(lambda: predict(model, split, EVALUATION_BATCH, attack), device),
+    )
+
+
+def _random_split(cell: Cell, size: int, device: torch.device, fast: FastPaths) -> Split:
+    info = DATA_SETS[cell.dataset]
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (size, *info.image_shape), generator=draws)
+    labels = torch.randint(0, info.classes, (size,), generator=draws)
+    return Split(images.to(torch.uint8), labels, LEVELS, fast.memory_format).to(device)
+
+
+def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of one repetition; the first one, in which kernels are chosen, does not count."""
+    _seconds(work, device)
+    times: list[float] = []
+    while len(times) < REPEATS or sum(times) < SECONDS:
+        times.append(_seconds(work, device))
+    return statistics.median(times)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started

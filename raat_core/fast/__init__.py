@@ -1,0 +1,1 @@
+"""Quicker ways to the same numbers but for rounding, and the arithmetic of a cell's precision."""

@@ -1,0 +1,79 @@
+"""Settings of a method, those among them in which the released code departs from the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from raat_core.validation import Frozen
+
+if TYPE_CHECKING:
+    pass
+
+
+Variant: TypeAlias = Literal["paper", "released"]
+
+
+def departure(paper: object, released: object, description: str, **bounds: Any) -> Any:
+    """A setting in which the released code departs from the paper; the default is the paper's."""
+    values: Any = {"paper": paper, "released": released}
+    return Field(default=paper, description=description, json_schema_extra=values, **bounds)
+
+
+def _departures(settings: type[MethodSettings]) -> dict[str, FieldInfo]:
+    return {
+        name: field
+        for name, field in settings.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and "released" in field.json_schema_extra
+    }
+
+
+class MethodSettings(Frozen):
+    """Base of all methods' settings; a subclass narrows `name` to a Literal."""
+
+    name: str = Field(description="The method, by its registered name.")
+
+    @classmethod
+    def preset(cls, variant: Variant) -> dict[str, object]:
+        """The departures' values as the paper says or as the released code has them."""
+        return {
+            name: field.json_schema_extra[variant]  # type: ignore[index]
+            for name, field in _departures(cls).items()
+        }
+
+    @property
+    def variant(self) -> str:
+        """`paper`, `released`, or `mixed` where single departures are switched.
+
+        Derived from the settings, so that a method without departures has one variant, `paper`,
+        and two configs that mean the same cell share it.
+        """
+        departures = {name: getattr(self, name) for name in self.preset("paper")}
+        if departures == self.preset("paper"):
+            return "paper"
+        return "released" if departures == self.preset("released") else "mixed"
+
+    def check_recipe(self, epochs: int) -> None:
+        """Refuse a number of epochs that these settings make no sense with.
+
+        Raises:
+            ValueError: names the setting and `recipe.epochs`, with their values.
+        """
+
+    def replace(self, changes: Mapping[str, object]) -> MethodSettings:
+        """These settings with other values under some config keys (pydantic's error for bad)."""
+        return type(self).model_validate({**self.model_dump(by_alias=True), **changes})
+
+    def distinctive(self) -> dict[str, object]:
+        """The settings that differ from their variant's preset, under their config keys."""
+        base = type(self).model_validate(
+            {
+                "name": self.name,
+                **self.preset("released" if self.variant == "released" else "paper"),
+            }
+        )
+        mine, theirs = self.model_dump(by_alias=True), base.model_dump(by_alias=True)
+        return {key: value for key, value in mine.items() if value != theirs[key]}

@@ -1,0 +1,1 @@
+"""`python -m raat_sweep`: the commands, and how a terminal shows what they found."""

@@ -1,0 +1,1 @@
+"""Measured against published numbers, and claims with their tests."""

@@ -1,0 +1,37 @@
+"""Data sets that a config may name, and image folders of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from pydantic import Field, WithJsonSchema
+
+from raat_core.cells.catalogue import DATA_SETS
+from raat_core.cells.image_folder import FOLDER_NAME
+from raat_core.validation import (
+    Frozen,
+    OneLine,
+)
+
+BUILT_IN_DATA_SETS = tuple(name for name in DATA_SETS if "@" not in name)
+DataSetName: TypeAlias = Annotated[
+    str,
+    WithJsonSchema(
+        {"type": "string", "anyOf": [{"enum": list(BUILT_IN_DATA_SETS)}, {"pattern": FOLDER_NAME}]}
+    ),
+]
+"""Of the catalogue, or of the config's own `datasets`, which `Config` looks it up in."""
+
+
+class ImageFolderEntry(Frozen):
+    """A folder of images of your own: train/<class>/..., test/<class>/..."""
+
+    path: OneLine = Field(
+        min_length=1, description="The folder; relative paths start where you run."
+    )
+    image_size: int = Field(
+        ge=4,
+        le=1024,
+        description="Height and width. Images of another size are scaled until their shorter side "
+        "is this, and cropped to their centre.",
+    )

@@ -1,0 +1,1 @@
+"""What a sweep will cost, and what its jobs ask of a cluster."""

@@ -1,0 +1,1 @@
+"""Figures: their points, axes and files."""

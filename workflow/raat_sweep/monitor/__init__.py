@@ -1,0 +1,1 @@
+"""The status of every cell of a sweep, from files alone."""

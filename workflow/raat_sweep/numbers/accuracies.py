@@ -1,0 +1,118 @@
+"""From records to accuracies, and over seeds to means and deviations; gaps stay visible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raat_core.cells.folder import CellFolder
+from raat_core.errors import UserError
+from raat_core.evaluation.records import Record
+from raat_sweep.monitor.failures import Failures
+from raat_sweep.numbers.formatting import listed
+from raat_sweep.numbers.gaps import damaged, gap_of
+
+_KEYS = ("part", "seed", "cell")
+MEASURED = ("metric", "record", "accuracy", "samples", "gap", "log")
+
+
+def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
+    """Fill in what the records say: columns `accuracy` (percent), `samples`, `gap`, `log`.
+
+    A record that is missing or damaged leaves NaN, 0 samples, and the reason in `gap`: `not
+    trained` or, where a log says why, `not trained: <why>`, with the log's path in `log`.
+
+    Args:
+        rows: from `Plan.rows_of`: `cell` and `record` name the file.
+        cells: the folder of all cells.
+    """
+    failures = Failures(cells.parent)
+    if not rows:
+        return pd.DataFrame(columns=[*_KEYS, *MEASURED])
+    return pd.DataFrame(
+        [
+            {**row, **_outcome(CellFolder(cells / row["cell"]), row["record"], failures)}
+            for row in rows
+        ]
+    )
+
+
+def _outcome(cell: CellFolder, record: str, failures: Failures) -> dict[str, Any]:
+    gap = {"accuracy": math.nan, "samples": 0}
+    if not cell.manifest.exists():
+        return {**gap, **gap_of("not trained", cell, failures)}
+    if not cell.record(record).exists():
+        return {**gap, **gap_of("not attacked", cell, failures)}
+    try:
+        weights = cell.read_manifest()["weights_sha256"]
+    except UserError as error:
+        return {**gap, **damaged("manifest damaged", error)}
+    try:
+        found = Record.read(cell.record(record))
+    except UserError as error:
+        return {**gap, **damaged("record damaged", error)}
+    if found.metadata["weights_sha256"] != weights[found.metadata["checkpoint"]]:
+        return {**gap, "gap": "record of other weights", "log": ""}
+    return {"accuracy": found.accuracy, "samples": len(found.index), "gap": "", "log": ""}
+
+
+GROUP = ["dataset", "norm", "epsilon"]
+ROW = ["dataset", "architecture", "norm", "epsilon", "method", "variant"]
+Values = dict[str, Any]
+
+
+def summarise(measurements: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """One row per data set, architecture, threat model, method and variant, as they first appear.
+
+    For each metric, over the seeds that have a value: `<metric>_mean` and `<metric>_std` (sample
+    standard deviation) in percent, `<metric>_n` test images, `<metric>_seeds`. What cannot be
+    computed is missing: all of it without a value, the standard deviation with one seed.
+    `n_seeds` is the smallest `<metric>_seeds`, `n_seeds_planned` what the config asks for, and
+    `n_test` the test images of the metric that has most.
+
+    Raises:
+        UserError: one metric was measured on different numbers of test images of one data set, so
+            that its numbers do not compare.
+    """
+    _require_equal_samples(measurements)
+    summary = pd.DataFrame(
+        [
+            {**dict(zip(ROW, key, strict=True)), **_statistics(cells_of_row, metrics)}
+            for key, cells_of_row in measurements.groupby(ROW, sort=False)
+        ]
+    )
+    sizes = ["n_test", *(f"{metric}_n" for metric in metrics)]
+    return summary.astype(dict.fromkeys(sizes, "Int64"))
+
+
+def _require_equal_samples(cells: pd.DataFrame) -> None:
+    measured = cells[cells["accuracy"].notna()]
+    for (dataset, metric), group in measured.groupby(["dataset", "metric"], sort=False):
+        sizes = sorted(set(group["samples"]))
+        if len(sizes) > 1:
+            examples = [group[group["samples"] == size]["cell"].iloc[0] for size in sizes[:2]]
+            raise UserError(
+                f"{metric} on {dataset} was measured on {listed(sizes)} test images "
+                f"({listed(examples)}): these accuracies do not compare"
+            )
+
+
+def _statistics(cells: pd.DataFrame, metrics: Sequence[str]) -> Values:
+    statistics: Values = {}
+    measured = cells[cells["accuracy"].notna()]
+    for metric in metrics:
+        chosen = measured[measured["metric"] == metric]
+        statistics[f"{metric}_mean"] = chosen["accuracy"].mean()
+        statistics[f"{metric}_std"] = chosen["accuracy"].std(ddof=1)
+        statistics[f"{metric}_n"] = int(chosen["samples"].max()) if len(chosen) else pd.NA
+        statistics[f"{metric}_seeds"] = len(chosen)
+    return {
+        **statistics,
+        "n_seeds": min(statistics[f"{metric}_seeds"] for metric in metrics),
+        "n_seeds_planned": cells["seed"].nunique(),
+        "n_test": int(measured["samples"].max()) if len(measured) else pd.NA,
+    }

@@ -1,0 +1,70 @@
+"""Histories of trainings as points of figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raat_core.cells.folder import CellFolder
+from raat_core.errors import UserError
+from raat_sweep.monitor.failures import Failures
+from raat_sweep.numbers.accuracies import measure
+from raat_sweep.numbers.derived import derive
+from raat_sweep.numbers.gaps import damaged, gap_of
+
+
+def measure_figure(
+    rows: Sequence[dict[str, Any]],
+    panels: Mapping[str, Mapping[str, Any]],
+    derived: Mapping[str, Mapping[str, Any]],
+    cells: Path,
+) -> pd.DataFrame:
+    """`measure` (with what is derived) or `curves`, as each panel's x asks for; columns as there.
+
+    Only the metrics that a panel shows are kept.
+    """
+    over_epochs = [row for row in rows if panels[row["panel"]]["x"] == "epoch"]
+    others = [row for row in rows if panels[row["panel"]]["x"] != "epoch"]
+    frames = []
+    if over_epochs:
+        frames.append(curves(over_epochs, cells))
+    if others:
+        frames.append(derive(measure(others, cells), derived))
+    points = pd.concat(frames, ignore_index=True)
+    pairs = zip(points["panel"], points["metric"], strict=True)
+    return points[[metric in panels[panel]["metrics"] for panel, metric in pairs]]
+
+
+def curves(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
+    """One row per evaluated epoch of every cell's history: `x` is the epoch.
+
+    A cell without evaluated epochs leaves one row with NaN, and the reason in `gap`.
+    """
+    failures = Failures(cells.parent)
+    frames = [
+        _curve(CellFolder(cells / row["cell"]), row["metric"], failures).assign(
+            **{key: value for key, value in row.items() if key != "x"}
+        )
+        for row in rows
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _curve(cell: CellFolder, metric: str, failures: Failures) -> pd.DataFrame:
+    """Columns x, accuracy, gap, log."""
+    nothing = {"x": math.nan, "accuracy": math.nan}
+    if not cell.history.exists():
+        return pd.DataFrame([{**nothing, **gap_of("not trained", cell, failures)}])
+    try:
+        cell.require_whole_history()
+    except UserError as error:
+        return pd.DataFrame([{**nothing, **damaged("history damaged", error)}])
+    column = {"clean": "clean_accuracy", "robust": "robust_accuracy"}[metric]
+    points = pd.read_csv(cell.history)[["epoch", column]].dropna()
+    if points.empty:
+        return pd.DataFrame([{**nothing, "gap": "not evaluated", "log": ""}])
+    return points.rename(columns={"epoch": "x", column: "accuracy"}).assign(gap="", log="")

@@ -1,0 +1,1 @@
+"""What Snakemake's rules (workflow/rules) call."""

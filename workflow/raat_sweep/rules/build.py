@@ -1,0 +1,137 @@
+"""Items of a config, from description to files: what the aggregating rules call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raat_core.cells.folder import CellFolder
+from raat_core.errors import UserError
+from raat_core.evaluation.records import Record
+from raat_sweep.monitor.failures import Failures
+from raat_sweep.plan.plan import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+from raat_sweep.results.markers import LOOKED_AFTER, forget
+from raat_sweep.rules.cells_csv import write_cells
+from raat_sweep.rules.description import Description, describe, product_names
+
+
+def build(item: Description, *, with_gaps: bool = True) -> None:
+    """Make an item's files from the records that there are.
+
+    Args:
+        item: from `describe`.
+        with_gaps: leave gaps where numbers are missing or damaged. Without, all that an item is
+            made from is said to be there; if it is not, what says so is removed, so that the same
+            command looks after these cells.
+
+    Raises:
+        UserError: a file cannot be written, or without gaps, what is missing or damaged.
+    """
+    results = Path(item["results"])
+    if item["kind"] == "cells":
+        write_cells(results, item["summaries"])
+        return
+    # pandas and matplotlib take a second to import, which building the graph does not need.
+    from raat_sweep.numbers.accuracies import measure
+    from raat_sweep.numbers.curves import measure_figure
+    from raat_sweep.numbers.derived import derive
+
+    cells = results / "cells"
+    if item["kind"] == "figure":
+        from raat_sweep.figures.figure import write_figure
+
+        points = measure_figure(item["rows"], item["panels"], item["derived"], cells)
+        _require_all(points, results, with_gaps)
+        write_figure(points, item, results)
+        return
+    measured = measure(item["rows"], cells)
+    _require_all(measured, results, with_gaps)
+    measurements = derive(measured, item["derived"])
+    if item["kind"] == "table":
+        from raat_sweep.tables.files import write_table
+
+        write_table(measurements, item, results)
+    else:
+        from raat_sweep.comparison.page import write_comparison
+
+        write_comparison(measurements, item, results)
+
+
+def _require_all(measured: pd.DataFrame, results: Path, with_gaps: bool) -> None:
+    lost = measured[measured["accuracy"].isna()]
+    if with_gaps or lost.empty:
+        return
+    problems = []
+    for cell, record, gap in dict.fromkeys(
+        zip(lost["cell"], lost["record"], lost["gap"], strict=True)
+    ):
+        folder = CellFolder(results / "cells" / cell)
+        problem = _problem(folder, record if isinstance(record, str) else "")
+        problems.append(problem or f"{folder.path}: {gap}; {LOOKED_AFTER}")
+        forget(folder)
+    raise UserError("\n".join(dict.fromkeys(problems)))
+
+
+def _problem(folder: CellFolder, record: str) -> str | None:
+    """What is the matter with what a number is read from, and what to do.
+
+    `record` is empty for numbers of the history.
+    """
+    try:
+        folder.require_whole_history()
+    except UserError as error:
+        return str(error)
+    try:
+        folder.read_manifest()
+        if record:
+            Record.read(folder.record(record))
+    except UserError as error:
+        return f"{error}; {LOOKED_AFTER}"
+    return None
+
+
+def build_with_gaps(plan: Plan, names: Sequence[str]) -> None:
+    """Make items of a run that failed from what there is, dated so that the next run remakes them.
+
+    Snakemake makes a table only when all its cells are there; here the rest of the numbers are
+    saved from one failed cell. An item without any number is not made.
+    """
+    for name in names:
+        description = describe(plan, name)
+        cells = Path(description["results"]) / "cells"
+        missing = [row for row in description["rows"] if not _source(cells, row).exists()]
+        if len(missing) == len(description["rows"]):
+            continue
+        try:
+            build(description)
+        except UserError as error:
+            print(f"error: {name}: not made: {error}")
+            continue
+        products = [Path(description["results"]) / product for product in product_names(plan, name)]
+        for product in products:
+            # Older than everything it is made from: Snakemake will find it out of date.
+            os.utime(product, (0, 0))
+        gaps = (
+            f"made with gaps, {len(missing)} of {len(description['rows'])} numbers are missing; "
+            f"run the same command again to fill them"
+        )
+        without = "made although its rule failed; run the same command again"
+        print(f"{products[0]}: {gaps if missing else without}")
+        failures = Failures(cells.parent)
+        for cell in dict.fromkeys(row["cell"] for row in missing):
+            failure = failures.of(CellFolder(cells / cell))
+            why = f": {failure.reason} (log: {failure.log})" if failure else ""
+            print(f"  missing: {cell}{why}")
+
+
+def _source(cells: Path, row: Mapping[str, Any]) -> Path:
+    """The file that a row's number is read from."""
+    folder = CellFolder(cells / row["cell"])
+    return folder.history if row["record"] is None else folder.record(row["record"])

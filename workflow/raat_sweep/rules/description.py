@@ -1,0 +1,98 @@
+"""What a rule has to know of an item, as plain data: it changes when the item must."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from raat_sweep.config.items import Comparison, Table
+from raat_sweep.plan.plan import Plan
+from raat_sweep.plan.protocol import protocol_of
+
+if TYPE_CHECKING:
+    pass
+
+
+Description = dict[str, Any]
+
+
+def product_names(plan: Plan, name: str) -> list[str]:
+    """File names of an item's products, the one that users ask for first."""
+    item = plan.config.items[name]
+    if isinstance(item, Comparison):
+        return [f"{name}.csv", f"{name}.claims.csv", f"{name}.md", f"{name}.html"]
+    if isinstance(item, Table):
+        return [f"{name}.csv", f"{name}.md", f"{name}.tex", f"{name}.cells.csv"]
+    return [f"{name}.png", f"{name}.pdf", f"{name}.csv"]
+
+
+def describe(plan: Plan, name: str) -> Description:
+    """All that `build` needs to make an item, as plain data: it changes when the item must."""
+    config, item = plan.config, plan.config.items[name]
+    common: Description = {
+        "kind": item.kind,
+        "name": name,
+        "results": config.results,
+        "title": item.title,
+        "source": item.source,
+        "protocol": protocol_of(plan, name),
+        "rows": plan.rows_of(name),
+        "metrics": config.titles,
+        "derived": {
+            metric: entry.model_dump()
+            for metric, entry in config.derived_among(_metrics_of(plan, name)).items()
+        },
+        "selection": config.selection.model_dump(mode="json"),
+    }
+    if isinstance(item, Comparison):
+        return {**common, **_describe_comparison(plan, name, item)}
+    common["checkpoint"] = item.checkpoint
+    if isinstance(item, Table):
+        cited = {"path": item.cited, "rows": plan.published_rows(name)} if item.cited else None
+        metrics = {metric: config.titles[metric] for metric in item.metrics}
+        return {**common, "metrics": metrics, "ours": list(item.ours), "cited": cited}
+    common["metrics"]["robust"] = f"PGD-{config.selection.steps}"
+    panels = {
+        letter: panel.model_dump(mode="json", include={"title", "x", "x_label", "metrics"})
+        for letter, panel in item.panels.items()
+    }
+    return {**common, "panels": panels}
+
+
+def _metrics_of(plan: Plan, name: str) -> list[str]:
+    """The metrics that an item shows, derived ones among them."""
+    item = plan.config.items[name]
+    if isinstance(item, Table):
+        return list(item.metrics)
+    if isinstance(item, Comparison):
+        tables = (plan.config.items[table] for table in item.published)
+        shown = [metric for t in tables if isinstance(t, Table) for metric in t.metrics]
+        return [*shown, *(claim.metric for claim in item.claims)]
+    return [metric for panel in item.panels.values() for metric in panel.metrics]
+
+
+def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description:
+    tables = {table: plan.config.items[table] for table in item.published}
+    unmatched = plan.unmatched(name)
+    return {
+        "published": plan.published_rows(name),
+        "tables": {
+            table_name: {
+                "title": table.title,
+                "path": item.published[table_name],
+                "metrics": list(table.metrics),
+                "ours": list(table.ours),
+                "unmatched": unmatched[table_name],
+            }
+            for table_name, table in tables.items()
+            if isinstance(table, Table)
+        },
+        "claims": [claim.model_dump(mode="json") for claim in plan.claims_of(name)],
+        "test": item.test,
+        "level": item.level,
+    }
+
+
+def describe_cells(plan: Plan) -> Description:
+    """As `describe`, for `cells.csv`."""
+    summaries = [[cell, plan.attack_summary(cell, attacks)] for cell, attacks in plan.jobs]
+    return {"kind": "cells", "results": plan.config.results, "summaries": summaries}

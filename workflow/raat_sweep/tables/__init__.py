@@ -1,0 +1,1 @@
+"""Tables: their layout and their files."""
