@@ -27,6 +27,9 @@ from raat_core.cells.evaluations import (
     standard_attacks,
 )
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
+from raat_core.cells.spec import read_cell, write_spec
+from raat_core.cells.weights import read_weights
 from raat_core.data.dataset import DataSet, load_data_set
 from raat_core.errors import UserError
 from raat_core.evaluation.join import join_cell
@@ -88,7 +91,7 @@ def train(
             that was moved or taken by another process meanwhile.
     """
     cell_folder = CellFolder(folder)
-    cell_folder.write_spec(cell)
+    write_spec(cell_folder, cell)
     with StopRequest() as stop, exclusive(folder, "being trained", wait=stop.check) as lock:
         if cell_folder.manifest.exists():
             _require_finished(cell_folder, cell)
@@ -108,14 +111,14 @@ def train(
 
 def _require_finished(folder: CellFolder, cell: Cell) -> None:
     """A finished cell must be this one, and whole; what training left to resume from is removed."""
-    digest = folder.read_manifest()["digest"]
+    digest = read_manifest(folder)["digest"]
     if digest != cell.digest:
         raise UserError(
             f"{folder.path} was trained as {digest}, by another version of the method or of this "
             f"program; now it would be {cell.digest}, in another folder"
         )
     for checkpoint in CHECKPOINTS:
-        folder.read_weights(checkpoint)
+        read_weights(folder, checkpoint)
     shutil.rmtree(folder.resume, ignore_errors=True)
 
 
@@ -149,7 +152,7 @@ def attack(
         UserError: the cell is not trained, or a file is damaged.
     """
     cell_folder = CellFolder(folder)
-    trained = cell_folder.read_cell()
+    trained = read_cell(cell_folder)
     with StopRequest() as stop:
         return evaluate_cell(
             cell_folder,
@@ -175,7 +178,7 @@ def join(
         UserError: batches are missing (says which), or a record is damaged.
     """
     cell_folder = CellFolder(folder)
-    chosen = attacks_on(cell_folder.read_cell(), checkpoint, attacks)
+    chosen = attacks_on(read_cell(cell_folder), checkpoint, attacks)
     return join_cell(cell_folder, chosen, report)
 
 
@@ -186,8 +189,8 @@ def load(folder: Path, checkpoint: Checkpoint = "best", device: str = "auto") ->
         UserError: the cell is not trained, or its files are damaged.
     """
     cell_folder = CellFolder(folder)
-    weights = cell_folder.read_weights(checkpoint)
-    return load_model(cell_folder.read_cell(), weights, pick_device(device))
+    weights = read_weights(cell_folder, checkpoint)
+    return load_model(read_cell(cell_folder), weights, pick_device(device))
 
 
 def pick_device(name: str) -> torch.device:

@@ -18,6 +18,8 @@ from toy import Head, start_head
 from conftest import GRID
 from raat_core.cells.evaluations import CHECKPOINTS
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
+from raat_core.cells.weights import read_weights
 from raat_core.evaluation.records import Record
 from snakemake_executor_plugin_submitit.journal import Attempt, Journal
 
@@ -51,9 +53,9 @@ def numbers_of(cell: CellFolder) -> dict[str, Any]:
         history = [without_times(row) for row in csv.DictReader(file)]
     records = {path.stem: Record.read(path) for path in (cell.path / "records").glob("*.*")}
     return {
-        "weights": {name: cell.read_weights(name).sha256 for name in CHECKPOINTS},
+        "weights": {name: read_weights(cell, name).sha256 for name in CHECKPOINTS},
         "history": history,
-        "best": cell.read_manifest()["best"],
+        "best": read_manifest(cell)["best"],
         "records": {
             name: [record.index.tolist(), record.label.tolist(), record.prediction.tolist()]
             for name, record in records.items()

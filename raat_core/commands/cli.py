@@ -20,7 +20,9 @@ from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation, EvaluationList, attacks_on, check_attack
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
 from raat_core.cells.precision import ARITHMETICS, Precision
+from raat_core.cells.spec import read_cell, write_spec
 from raat_core.commands.arguments import Parser, whole_number
 from raat_core.commands.show import best_line, describe
 from raat_core.cost.timing import hardware_name
@@ -163,14 +165,14 @@ def _train(options: argparse.Namespace) -> None:
 
 def _attack(options: argparse.Namespace) -> None:
     attacks = _read_attacks(options)
-    CellFolder(options.folder).read_manifest()
+    read_manifest(CellFolder(options.folder))
     _write_summary(options, _attack_cell(options, attacks, options.shard))
 
 
 def _join(options: argparse.Namespace) -> None:
     folder, attacks = CellFolder(options.folder), _read_attacks(options)
-    folder.read_manifest()
-    chosen = attacks_on(folder.read_cell(), options.checkpoint, attacks)
+    read_manifest(folder)
+    chosen = attacks_on(read_cell(folder), options.checkpoint, attacks)
     summary = join_cell(folder, chosen, _say, options.wait)
     _write_summary(options, {**summary, **({"shards": options.shards} if options.shards else {})})
 
@@ -194,7 +196,7 @@ def _read_cell(options: argparse.Namespace, attacks: tuple[Evaluation, ...] | No
         except ValueError as error:
             raise UserError(f"attacks: {error}") from None
     options.folder = options.folder or Path("results/cells") / cell.name
-    CellFolder(options.folder).write_spec(cell)
+    write_spec(CellFolder(options.folder), cell)
     return cell
 
 
@@ -219,7 +221,7 @@ def _train_cell(options: argparse.Namespace, cell: Cell) -> dict[str, Any]:
             data_root=options.data,
             reporter=reporter,
         )
-    manifest = CellFolder(options.folder).read_manifest()
+    manifest = read_manifest(CellFolder(options.folder))
     print(best_line(manifest), flush=True)
     keys = ("cell", "digest", "finished", "train_seconds", "best", "weights_sha256")
     return {key: manifest[key] for key in keys}

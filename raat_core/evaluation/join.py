@@ -13,6 +13,8 @@ from typing import Any
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.evaluations import Evaluation, EvaluationList, evaluation_name
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
+from raat_core.cells.spec import read_cell
 from raat_core.errors import Damaged, UserError
 from raat_core.evaluation.parts import Part, in_words, missing, read_parts, remove_parts, whole
 from raat_core.evaluation.records import Record
@@ -73,8 +75,8 @@ def join_cell(
         UserError: the cell is not trained, or batches are missing: says which. The records of
             other attacks of the list are written.
     """
-    sha256 = folder.read_manifest()["weights_sha256"][evaluations.checkpoint]
-    test_size = DATA_SETS[folder.read_cell().dataset].test_size
+    sha256 = read_manifest(folder)["weights_sha256"][evaluations.checkpoint]
+    test_size = DATA_SETS[read_cell(folder).dataset].test_size
     deadline = time.monotonic() + wait
     summaries, epoch, gaps = [], None, []
     for evaluation in evaluations.attacks:

@@ -18,7 +18,9 @@ from raat_core.cells.evaluations import (
     EvaluationList,
     evaluation_name,
 )
-from raat_core.cells.folder import CellFolder, Weights
+from raat_core.cells.folder import CellFolder
+from raat_core.cells.spec import read_cell
+from raat_core.cells.weights import Weights, read_weights
 from raat_core.data.dataset import DataSet, Split, evenly_spaced
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import require_classes
@@ -97,11 +99,11 @@ def evaluate_cell(
         UserError: the cell is not trained, or a file is damaged.
     """
     checkpoint = evaluations.checkpoint
-    weights = folder.read_weights(checkpoint)
+    weights = read_weights(folder, checkpoint)
     use_ieee_arithmetic()
     fast = fast_paths_from_environment()
     test = replace(data.test.to(device), memory_format=fast.memory_format)
-    model = quickest(load_model(folder.read_cell(), weights, device), test, fast)
+    model = quickest(load_model(read_cell(folder), weights, device), test, fast)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}
     summaries = []
     for evaluation in evaluations.attacks:

@@ -15,6 +15,8 @@ from torch import nn
 from raat_core.attacks.pgd import Pgd
 from raat_core.cells.cell import Cell
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import write_history
+from raat_core.cells.spec import write_spec
 from raat_core.data.dataset import DataSet, Split, hold_out
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import percent_correct, pgd_batches, predict
@@ -96,7 +98,7 @@ class Training:
                 batch is too small for BatchNorm, a file cannot be written, or no state in the
                 folder is whole.
         """
-        self.folder.write_spec(self.cell)
+        write_spec(self.folder, self.cell)
         self.progress = self.store.load(self.trainee) or self.progress
         self._begin_session()
         epochs = self.cell.recipe.epochs
@@ -135,7 +137,7 @@ class Training:
         self.progress.sessions[-1]["end"] = now()
         self.store.save(self.trainee, self.progress)
         if self.progress.history:
-            self.folder.write_history(self.progress.history)
+            write_history(self.folder, self.progress.history)
 
     def _run_epoch(self) -> None:
         """Train and evaluate one epoch, from the step where it was left."""

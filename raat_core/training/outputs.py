@@ -5,6 +5,7 @@ from __future__ import annotations
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import write_history
 from raat_core.files.checksums import write_arrays, write_sealed_json
 from raat_core.files.provenance import now, versions
 from raat_core.interface.registry import method_class
@@ -27,7 +28,7 @@ def write_results(
         "best": _write_weights(folder, "best", cell, best.weights, best.epoch),
         "last": _write_weights(folder, "last", cell, last, cell.recipe.epochs),
     }
-    history_sha256 = folder.write_history(progress.history)
+    history_sha256 = write_history(folder, progress.history)
     seconds = sum(float(row["seconds"]) for row in progress.history)
     on_gpu = progress.sessions[-1]["device"] == "cuda"
     manifest = {

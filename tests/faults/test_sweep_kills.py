@@ -23,6 +23,7 @@ from checkout import Checkout
 from faults.conftest import sweep
 from faults.processes import strays
 from faults.tally import Tally, share
+from raat_core.cells.manifest import read_manifest
 from slurm.cluster import Cluster
 from snakemake_executor_plugin_submitit.state import TaskState
 
@@ -45,7 +46,7 @@ def assert_as_if_nothing_had_been(checkout: Checkout, undisturbed: Checkout) -> 
     wait_until(lambda: not processes_of(checkout.path), 60, "processes are left")
     assert checkout.numbers() == undisturbed.numbers()
     for cell in checkout.cells:
-        sessions = [each["from_epoch"] for each in cell.read_manifest()["sessions"]]
+        sessions = [each["from_epoch"] for each in read_manifest(cell)["sessions"]]
         assert all(before <= after for before, after in pairwise(sessions)), sessions
         assert not cell.resume.exists()
         assert not cell.parts.exists()

@@ -19,6 +19,7 @@ from faults.damage import cut_short, flipped, says_the_same
 from faults.disks import disk
 from faults.processes import strays
 from faults.tally import KILLS, Tally
+from raat_core.cells.manifest import read_manifest
 
 FAULTS = max(1, KILLS // 30)
 PLENTY = 8192
@@ -108,7 +109,7 @@ def test_two_heads_at_once(
     assert "results/tiny is being filled by process" in said
     assert "Traceback" not in said
     assert first.numbers() == undisturbed.numbers()
-    assert all(len(cell.read_manifest()["sessions"]) == 1 for cell in first.cells)
+    assert all(len(read_manifest(cell)["sessions"]) == 1 for cell in first.cells)
     faults.overcome(named=True)
 
 

@@ -22,6 +22,7 @@ from faults.processes import CONTEXT, Ended, ended, strays
 from faults.tally import Tally
 from raat_core import api
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
 from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet
 from raat_core.training.loop import Reporter
@@ -145,7 +146,7 @@ def test_the_lock_is_deleted_and_another_comes(
         in (tmp_path / "log").read_text()
     )
     assert numbers_of(cell) == numbers_of(through)
-    assert len(cell.read_manifest()["sessions"]) == 2
+    assert len(read_manifest(cell)["sessions"]) == 2
     assert not cell.resume.exists()
     faults.overcome(named=True)
 
@@ -201,7 +202,7 @@ def test_a_training_that_is_stopped_for_a_while(
     second.join()
     assert (first.exitcode, second.exitcode) == (0, 0)
     assert numbers_of(cell) == numbers_of(through)
-    assert len(cell.read_manifest()["sessions"]) == 1
+    assert len(read_manifest(cell)["sessions"]) == 1
     assert "is being trained by process" in (tmp_path / "cell.log").read_text()
     faults.overcome(named=True)
 

@@ -23,6 +23,8 @@ from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
 from raat_core.cells.cell import Cell
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
+from raat_core.cells.weights import read_weights
 from raat_core.data.dataset import DataSet
 from raat_core.evaluation.accuracy import percent_correct, predict
 from raat_core.interface.registry import resolve_settings
@@ -151,8 +153,8 @@ def test_the_best_epoch_is_chosen_by_the_averaged_model(
     folder = train(learning_cell(epochs=6, evaluate_online=True), tmp_path, small_data)
     rows = history_of(folder)
     best = max(rows, key=lambda row: float(row["robust_accuracy"]))
-    manifest = folder.read_manifest()
-    assert manifest["best"]["epoch"] == folder.read_weights("best").epoch == int(best["epoch"])
+    manifest = read_manifest(folder)
+    assert manifest["best"]["epoch"] == read_weights(folder, "best").epoch == int(best["epoch"])
     assert manifest["best"]["accuracy"] == float(best["robust_accuracy"])
     online = max(rows, key=lambda row: float(row["online_robust_accuracy"]))
     assert online["epoch"] != best["epoch"], "or the two could not be told apart"

@@ -21,6 +21,7 @@ from raat_core.cells.evaluations import (
     PgdEvaluation,
 )
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.weights import read_weights
 from raat_core.data.dataset import DataSet, Split
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import NO_CLASS, percent_correct, predict, predicted_classes
@@ -244,7 +245,7 @@ def test_unusual_data_trains_in_every_method(
         cell = CellFolder(folder)
         assert all(
             torch.from_numpy(array).isfinite().all()
-            for array in cell.read_weights("best").arrays.values()
+            for array in read_weights(cell, "best").arrays.values()
             if array.dtype.kind == "f"
         )
         assert not {"nan", "inf"} & set(cell.history.read_text().replace(",", "\n").split())

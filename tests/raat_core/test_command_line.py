@@ -15,6 +15,7 @@ import pytest
 
 from conftest import SMALL_CELL, small_cell
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.spec import write_spec
 from raat_core.commands.cli import main
 
 QUICK_RECIPE = {**SMALL_CELL["recipe"], "epochs": 1, "decay_epochs": []}
@@ -47,7 +48,7 @@ def test_show_says_the_last_whole_epoch_of_a_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = CellFolder(tmp_path / "cell")
-    folder.write_spec(small_cell())
+    write_spec(folder, small_cell())
     for text, said in [
         ("epoch,loss\n1,2.5\n2", "history: 1 of 2 epochs; the last: epoch 1, loss 2.5"),
         ("epoch,loss\n", None),

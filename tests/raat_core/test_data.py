@@ -32,6 +32,7 @@ from torchvision.datasets import utils
 from conftest import SMALL_CELL
 from raat_core import api
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
 from raat_core.commands.cli import main
 from raat_core.data import cache, tiny_imagenet
 from raat_core.data.dataset import DataSet, Split
@@ -361,7 +362,7 @@ def test_the_data_command_and_a_cell_on_what_it_made(
     archive.unlink()
     spec = {**SMALL_CELL, "dataset": "cifar10", "selection": {"steps": 1}}
     folder = api.train(api.cell(spec), tmp_path / "cell")
-    assert CellFolder(folder).read_manifest()["data_sha256"] == sha256
+    assert read_manifest(CellFolder(folder))["data_sha256"] == sha256
     assert main(["data", "cifar"]) == 2
     assert "did you mean 'cifar10'?" in capsys.readouterr().err
     assert main(["data", "digits"]) == 0
@@ -474,7 +475,7 @@ def test_a_cell_on_an_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(UserError, match=f"must be '{cell.dataset}'"):
         api.cell({**spec, "dataset": "digits"})
     api.train(cell, folder, data_root=root)
-    assert CellFolder(folder).read_manifest()["data_sha256"] == spec["image_folder"]["sha256"]
+    assert read_manifest(CellFolder(folder))["data_sha256"] == spec["image_folder"]["sha256"]
     with pytest.raises(UserError, match=r"then make it: python -m raat_core data mine --images"):
         api.attack(folder, data_root=tmp_path / "elsewhere")
     for name in ("cifar10", "a b"):

@@ -21,6 +21,8 @@ from raat_core.cells.evaluations import (
     PgdEvaluation,
 )
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
+from raat_core.cells.spec import write_spec
 from raat_core.data.dataset import DataSet, evenly_spaced
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import predict
@@ -70,7 +72,7 @@ def test_a_record_holds_every_sample_and_what_qualifies_it(
     assert attacked.metadata["attack"] == attack.to_json()
     assert attacked.metadata["checkpoint"] == "best"
     assert attacked.metadata["split"] == "test"
-    assert attacked.metadata["epoch"] == trained.read_manifest()["best"]["epoch"]
+    assert attacked.metadata["epoch"] == read_manifest(trained)["best"]["epoch"]
     model = api.load(trained.path, device="cpu")
     images, labels = small_data.test.batch(torch.arange(60))
     assert np.array_equal(clean.prediction, model(images).argmax(1).int().numpy())
@@ -170,7 +172,7 @@ def test_a_step_size_that_makes_no_attack_is_refused(step_size: float) -> None:
 
 
 def test_an_untrained_cell_is_refused(tmp_path: Path, small_data: DataSet) -> None:
-    CellFolder(tmp_path).write_spec(small_cell())
+    write_spec(CellFolder(tmp_path), small_cell())
     with pytest.raises(UserError, match="is not trained"):
         evaluate(CellFolder(tmp_path), small_data, CleanEvaluation())
 

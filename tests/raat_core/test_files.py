@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import require_whole_history, write_history
 from raat_core.errors import Damaged, UserError
 from raat_core.files.atomic import write_bytes
 from raat_core.files.checksums import read_json, write_json, write_sealed_json
@@ -99,9 +100,9 @@ def test_a_holder_that_has_not_signed_yet(signs: bool, tmp_path: Path) -> None:
 
 def test_a_damaged_history_of_a_finished_cell_is_found(tmp_path: Path) -> None:
     cell = CellFolder(tmp_path)
-    sha256 = cell.write_history([{"epoch": 1, "robust_accuracy": 50.0}])
+    sha256 = write_history(cell, [{"epoch": 1, "robust_accuracy": 50.0}])
     write_sealed_json(cell.manifest, {"history_sha256": sha256})
-    cell.require_whole_history()
+    require_whole_history(cell)
     cell.history.write_text(cell.history.read_text().replace("50", "70"))
     with pytest.raises(Damaged, match=r"history.csv is damaged.*put back a copy of it, or remove"):
-        cell.require_whole_history()
+        require_whole_history(cell)

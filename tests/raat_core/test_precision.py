@@ -16,6 +16,7 @@ from raat_core import api
 from raat_core.attacks.pgd import Pgd
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.precision import FP32, Precision
+from raat_core.cells.weights import read_weights
 from raat_core.cost.timing import kind_of_training
 from raat_core.data.dataset import DataSet
 from raat_core.errors import UserError
@@ -77,7 +78,7 @@ def test_training_in_bf16_resumes_bit_for_bit(
     stopped, sessions = run_with_stops(cell, tmp_path / "stopped", small_data, every=4)
     assert sessions > 3
     assert_equal_outcome(through, stopped)
-    for array in through.read_weights("last").arrays.values():
+    for array in read_weights(through, "last").arrays.values():
         assert array.dtype in (np.float32, np.int64)
 
 
@@ -89,7 +90,7 @@ def test_it_changes_the_weights_a_little(
         CellFolder(api.train(cell, tmp_path / cell.name, device="cpu", data=small_data))
         for cell in (small_cell(), small_cell(precision=precision))
     ]
-    plain, reduced = (folder.read_weights("last").arrays for folder in folders)
+    plain, reduced = (read_weights(folder, "last").arrays for folder in folders)
     weight = "stages.0.conv1.weight"
     difference = np.abs(plain[weight] - reduced[weight]).max()
     assert 1e-7 < difference < 0.1

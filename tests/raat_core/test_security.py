@@ -18,6 +18,7 @@ import pytest
 
 from conftest import small_cell
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.spec import write_spec
 from raat_core.data.cache import Samples, Source, read_cache, write_cache
 from raat_core.data.image_folder import describe_folder, read_layout
 from raat_core.data.images import decode
@@ -182,7 +183,7 @@ def test_a_picture_of_too_many_bytes(tmp_path: Path) -> None:
 def test_files_are_made_with_the_users_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
-        CellFolder(tmp_path / "cells/one").write_spec(small_cell())
+        write_spec(CellFolder(tmp_path / "cells/one"), small_cell())
         write_json(tmp_path / "some/where.json", {})
         describe_folder("x", _folder(tmp_path), 8, tmp_path / "data")
     finally:

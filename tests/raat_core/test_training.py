@@ -22,6 +22,9 @@ from raat_core import api
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
+from raat_core.cells.spec import read_cell
+from raat_core.cells.weights import read_weights
 from raat_core.data.dataset import DataSet, hold_out
 from raat_core.errors import Interrupted, UserError
 from raat_core.files.locks import exclusive
@@ -45,7 +48,7 @@ def weights_of(folder: CellFolder) -> dict[str, np.ndarray[Any, Any]]:
     return {
         f"{checkpoint}.{name}": array
         for checkpoint in checkpoints
-        for name, array in folder.read_weights(checkpoint).arrays.items()
+        for name, array in read_weights(folder, checkpoint).arrays.items()
     }
 
 
@@ -99,7 +102,7 @@ def test_an_interrupted_training_ends_as_one_that_ran_through(
     stopped, sessions = run_with_stops(cell, tmp_path / "stopped", small_data, every=4)
     assert sessions > 3
     assert_equal_outcome(through, stopped)
-    assert len(stopped.read_manifest()["sessions"]) == sessions
+    assert len(read_manifest(stopped)["sessions"]) == sessions
 
 
 def test_resume_between_evaluation_batches(tmp_path: Path, small_data: DataSet) -> None:
@@ -132,15 +135,15 @@ def test_what_a_finished_cell_leaves(tmp_path: Path, small_data: DataSet) -> Non
         "manifest.json",
         "spec.json",
     ]
-    assert folder.read_cell() == cell
-    manifest = folder.read_manifest()
+    assert read_cell(folder) == cell
+    manifest = read_manifest(folder)
     assert manifest["digest"] == cell.digest
     assert manifest["best"]["split"] == "test"
     assert manifest["versions"]["torch"] == torch.__version__
     assert [row["epoch"] for row in history_of(folder)] == ["1", "2"]
     assert [row["learning_rate"] for row in history_of(folder)] == ["0.1", "0.010000000000000002"]
     best = max(history_of(folder), key=lambda row: float(row["robust_accuracy"]))
-    assert folder.read_weights("best").epoch == int(best["epoch"]) == manifest["best"]["epoch"]
+    assert read_weights(folder, "best").epoch == int(best["epoch"]) == manifest["best"]["epoch"]
     assert manifest["best"]["accuracy"] == float(best["robust_accuracy"])
 
 

@@ -16,6 +16,8 @@ import yaml
 from conftest import GRID
 from raat_core.cells.evaluations import evaluation_name
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import write_history
+from raat_core.cells.spec import write_spec
 from raat_core.cost.flop import Accuracies, evaluation_flop, training_flop
 from raat_core.errors import UserError
 from raat_core.files.checksums import write_json
@@ -72,9 +74,9 @@ def folder(plan: Plan, name: str) -> CellFolder:
 def train(plan: Plan, name: str, epochs: int = 4, *, seconds: float = 60.0) -> CellFolder:
     """So many epochs; the manifest is there after the last."""
     here = folder(plan, name)
-    here.write_spec(plan.cells[name])
+    write_spec(here, plan.cells[name])
     row = {"loss": 1.0, "clean_accuracy": 90.0, "robust_accuracy": 60.0, "seconds": seconds / 4}
-    here.write_history([{"epoch": epoch + 1, **row} for epoch in range(epochs)])
+    write_history(here, [{"epoch": epoch + 1, **row} for epoch in range(epochs)])
     if epochs == 4:
         best = {"epoch": 4, "accuracy": 60.0}
         manifest = {"best": best, "train_seconds": seconds, "sessions": [CPU]}

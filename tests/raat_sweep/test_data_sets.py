@@ -124,7 +124,8 @@ def test_planning_an_image_folder_needs_no_torch(tmp_path: Path) -> None:
     path = make_images(tmp_path / "images", 1)
     wanted = config(tmp_path, "mine", datasets={"mine": {"path": path, "image_size": 16}})
     code = (
-        "import sys; from raat_sweep.config.reading import read_config;from raat_sweep.plan.plan import Plan;"
+        "import sys; from raat_sweep.config.reading import read_config;"
+        "from raat_sweep.plan.plan import Plan;"
         f"plan = Plan(read_config({wanted!r}, 'test'));"
         "sys.exit('torch' in sys.modules or len(plan.cells) != 1)"
     )

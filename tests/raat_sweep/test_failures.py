@@ -13,6 +13,7 @@ import yaml
 
 from conftest import GRID
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import write_history
 from raat_sweep.config.reading import read_config
 from raat_sweep.monitor.failures import TAIL_BYTES, Failures, reason_in
 from raat_sweep.numbers.accuracies import measure
@@ -164,7 +165,7 @@ def test_a_run_that_failed_says_why_cells_are_missing(
     plan = Plan(read_config(yaml.safe_load(json.dumps(CONFIG)), "test"))
     first, second, third = plan.cells
     folder = CellFolder(Path("results/x/cells") / first)
-    folder.write_history([{"epoch": 1, "robust_accuracy": 30.0, "clean_accuracy": 40.0}])
+    write_history(folder, [{"epoch": 1, "robust_accuracy": 30.0, "clean_accuracy": 40.0}])
     log = write_log(Path("results/x"), f"train/{second}.log", OUT_OF_MEMORY, at=100)
     build_with_gaps(plan, ["curve"])
     lines = capsys.readouterr().out.splitlines()

@@ -13,6 +13,8 @@ from conftest import small_cell
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import write_history
+from raat_core.cells.spec import read_cell, write_spec
 from raat_core.cost.flop import Accuracies, evaluation_flop, training_flop
 from raat_core.cost.timing import Kind
 from raat_core.errors import UserError
@@ -44,11 +46,12 @@ COLOUR: ImageShape = (3, 32, 32)
 def finish(results: Path, cell: Cell, hardware: dict[str, Any], rate: float) -> CellFolder:
     """A cell's files as if it had been trained at so many FLOP/s."""
     folder = CellFolder(results / "cells" / cell.name)
-    folder.write_spec(cell)
+    write_spec(folder, cell)
     row = {"loss": 1.0, "robust_accuracy": 40.0, "seconds": 1.0}
     accuracies = [60.0, 80.0]
-    folder.write_history(
-        [{"epoch": i + 1, "clean_accuracy": clean, **row} for i, clean in enumerate(accuracies)]
+    write_history(
+        folder,
+        [{"epoch": i + 1, "clean_accuracy": clean, **row} for i, clean in enumerate(accuracies)],
     )
     seconds = training_flop(cell, Accuracies(0.7, 0.4)) / rate
     manifest = {"train_seconds": seconds, "sessions": [hardware], "best": {"epoch": 2}}
@@ -58,7 +61,7 @@ def finish(results: Path, cell: Cell, hardware: dict[str, Any], rate: float) -> 
 
 def record(folder: CellFolder, attack: Evaluation, hardware: dict[str, Any], rate: float) -> None:
     """A record of an attack at so many FLOP/s."""
-    seconds = evaluation_flop(folder.read_cell(), attack, Accuracies(0.8, 0.4)) / rate
+    seconds = evaluation_flop(read_cell(folder), attack, Accuracies(0.8, 0.4)) / rate
     metadata = {"attack": attack.to_json(), "hardware": hardware, "seconds": seconds}
     none = np.zeros(0, np.int32)
     Record(none, none, none, metadata).write(folder.record(attack.label))

@@ -21,6 +21,8 @@ import yaml
 
 from conftest import GRID
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import write_history
+from raat_core.cells.spec import write_spec
 from raat_core.files.checksums import write_arrays
 from raat_sweep.commands.text import cut, hours, shorten, span
 from raat_sweep.commands.watch import JOURNAL, render, totals
@@ -63,7 +65,7 @@ class Folders:
     def train(self, seed: int, epochs: int, *, age: float = 0.0, seconds: float = 60.0) -> None:
         """So many epochs, the last one `age` seconds ago and not evaluated."""
         folder = self.cell(seed)
-        folder.write_spec(self.plan.cells[folder.path.name])
+        write_spec(folder, self.plan.cells[folder.path.name])
         rows = [
             {
                 "epoch": epoch,
@@ -76,7 +78,7 @@ class Folders:
             for epoch in range(1, epochs + 1)
         ]
         if rows:
-            folder.write_history(rows)
+            write_history(folder, rows)
         self.date(seed, age)
 
     def finish(self, seed: int, *, age: float = 1000.0, device: str = "cpu") -> None:

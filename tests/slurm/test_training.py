@@ -11,6 +11,7 @@ import pytest
 from toy import wait_until
 
 from checkout import Checkout
+from raat_core.cells.manifest import read_manifest
 from slurm.cluster import Cluster
 from snakemake_executor_plugin_submitit.journal import Attempt
 from snakemake_executor_plugin_submitit.state import TaskState
@@ -45,7 +46,7 @@ def on_slurm(peaceful: Checkout, tmp_path: Path) -> Checkout:
 
 def sessions(checkout: Checkout) -> list[list[dict[str, Any]]]:
     """Each cell's sessions: one for every process that trained it."""
-    return [cell.read_manifest()["sessions"] for cell in checkout.cells]
+    return [read_manifest(cell)["sessions"] for cell in checkout.cells]
 
 
 def epochs_of(checkout: Checkout, attempt: Attempt) -> int:

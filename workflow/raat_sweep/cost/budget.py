@@ -11,7 +11,7 @@ from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import AutoAttackEvaluation, EvaluationList, evaluation_name
 from raat_core.cells.folder import CellFolder
-from raat_core.commands.show import read_progress
+from raat_core.cells.history import read_progress
 from raat_core.cost.flop import Accuracies, evaluation_flop, training_flop
 from raat_core.cost.timing import Kind, kind_of, kind_of_training
 from raat_core.errors import UserError

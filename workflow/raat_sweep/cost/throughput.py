@@ -20,7 +20,8 @@ from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation
 from raat_core.cells.folder import CellFolder
-from raat_core.commands.show import read_history
+from raat_core.cells.history import read_history
+from raat_core.cells.spec import read_cell
 from raat_core.cost.flop import Accuracies, evaluation_flop, training_flop
 from raat_core.cost.timing import Kind, hardware_name, kind_of, kind_of_training, read_timings
 from raat_core.errors import UserError
@@ -293,7 +294,7 @@ def read_throughput(results: Path, cells: Mapping[str, Cell], most: int = MOST_C
         name = folder.path.name
         try:
             manifest = read_json(folder.manifest)
-            cell = cells.get(name) or folder.read_cell()
+            cell = cells.get(name) or read_cell(folder)
             trained, final = _accuracies(folder, manifest)
             accuracies[name] = final
             timed += _timed_training(cell, manifest, trained)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.folder import CellFolder
-from raat_core.commands.show import Progress, last_session, read_progress
+from raat_core.cells.history import Progress, read_progress
+from raat_core.cells.manifest import last_session
 from raat_core.errors import UserError
 from raat_core.files.checksums import read_json
 from raat_sweep.monitor.failures import Failure, Failures

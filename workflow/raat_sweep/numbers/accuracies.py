@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_sweep.monitor.failures import Failures
@@ -48,7 +49,7 @@ def _outcome(cell: CellFolder, record: str, failures: Failures) -> dict[str, Any
     if not cell.record(record).exists():
         return {**gap, **gap_of("not attacked", cell, failures)}
     try:
-        weights = cell.read_manifest()["weights_sha256"]
+        weights = read_manifest(cell)["weights_sha256"]
     except UserError as error:
         return {**gap, **damaged("manifest damaged", error)}
     try:

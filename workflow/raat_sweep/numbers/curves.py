@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import require_whole_history
 from raat_core.errors import UserError
 from raat_sweep.monitor.failures import Failures
 from raat_sweep.numbers.accuracies import measure
@@ -60,7 +61,7 @@ def _curve(cell: CellFolder, metric: str, failures: Failures) -> pd.DataFrame:
     if not cell.history.exists():
         return pd.DataFrame([{**nothing, **gap_of("not trained", cell, failures)}])
     try:
-        cell.require_whole_history()
+        require_whole_history(cell)
     except UserError as error:
         return pd.DataFrame([{**nothing, **damaged("history damaged", error)}])
     column = {"clean": "clean_accuracy", "robust": "robust_accuracy"}[metric]

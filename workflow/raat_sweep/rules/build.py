@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.history import require_whole_history
+from raat_core.cells.manifest import read_manifest
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_sweep.monitor.failures import Failures
@@ -85,11 +87,11 @@ def _problem(folder: CellFolder, record: str) -> str | None:
     `record` is empty for numbers of the history.
     """
     try:
-        folder.require_whole_history()
+        require_whole_history(folder)
     except UserError as error:
         return str(error)
     try:
-        folder.read_manifest()
+        read_manifest(folder)
         if record:
             Record.read(folder.record(record))
     except UserError as error:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
+from raat_core.cells.spec import read_cell
 from raat_core.errors import UserError
 from raat_core.files.atomic import write_text
 from raat_core.files.checksums import read_json
@@ -46,7 +48,7 @@ def write_cells(results: Path, summaries: Sequence[Sequence[str]]) -> None:
 
 
 def _cell_rows(folder: CellFolder, summary_name: str) -> list[dict[str, Any]]:
-    cell, manifest = folder.read_cell(), folder.read_manifest()
+    cell, manifest = read_cell(folder), read_manifest(folder)
     try:
         summary = read_json(folder.path / summary_name)
     except UserError as error:
