@@ -30,8 +30,7 @@ from raat_core.fast.switches import FastPaths
 from raat_core.interface.registry import method_class
 from raat_core.models.build import build_model_for
 from raat_core.training.optimisers import Sgd
-from raat_core.training.state import Trainee
-from raat_core.training.step import TrainingStep
+from raat_core.training.step import Trainee, TrainingStep
 
 LEARNING_RATE = 0.0
 """All sides update weights that stay as they are, and with them the share of samples that are

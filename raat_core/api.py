@@ -37,7 +37,8 @@ from raat_core.evaluation.parts import Shard
 from raat_core.evaluation.run import evaluate_cell, load_model
 from raat_core.files.locks import exclusive
 from raat_core.interface.plugins import load_plugin
-from raat_core.training.loop import Reporter, Training
+from raat_core.training.loop import Training
+from raat_core.training.reporter import Reporter
 from raat_core.training.signals import StopRequest
 from raat_core.validation import parse
 

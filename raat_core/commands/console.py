@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from raat_core.training.loop import Reporter, Row
+from raat_core.training.reporter import Reporter, Row
 
 
 class ConsoleReporter(Reporter):

@@ -22,14 +22,10 @@ from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import pgd_batches, predict
 from raat_core.evaluation.run import quickest
 from raat_core.fast.arithmetic import use_ieee_arithmetic
-from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import hardware, now, versions
-from raat_core.interface.registry import method_class
 from raat_core.models.build import build_model_for
-from raat_core.training.optimisers import Sgd
-from raat_core.training.state import Trainee
-from raat_core.training.step import TrainingStep
+from raat_core.training.step import Trainee
 
 SECONDS = 3.0
 """That each kind of work is repeated for, at least `REPEATS` times."""
@@ -88,20 +84,14 @@ def _cell(architecture: str, dataset: str, batch_size: int, precision: Precision
 def _training(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
     size = cell.recipe.batch_size
     split = _random_split(cell, size, device, fast)
-    model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
-    model.to(memory_format=fast.memory_format)
-    optimizer = Sgd(model, cell.recipe.momentum, cell.recipe.weight_decay)
-    method = method_class(cell.method.name)(cell.method)
-    trainee, frozen = Trainee(model, optimizer, method), FrozenModels(fast)
+    trainee = Trainee.build(cell, device, fast)
     indices = torch.arange(size, device=device)
 
     def step() -> None:
-        drawn = TrainingStep.draw(
-            cell, model, frozen, split, indices, views=method.views, epoch=0, number=0
-        )
+        drawn = trainee.draw(split, indices, epoch=0, number=0)
         trainee.update(drawn, cell.recipe.learning_rate)
 
-    passes = method.passes(cell.threat_model.steps, correct=1.0)
+    passes = trainee.method.passes(cell.threat_model.steps, correct=1.0)
     return Timing(
         architecture=cell.architecture,
         image_shape=DATA_SETS[cell.dataset].image_shape,

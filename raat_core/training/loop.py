@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
-from torch import nn
 
-from raat_core.attacks.pgd import Pgd
 from raat_core.cells.cell import Cell
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import write_history
 from raat_core.cells.spec import write_spec
-from raat_core.data.dataset import DataSet, Split, hold_out
-from raat_core.errors import Interrupted, UserError
-from raat_core.evaluation.accuracy import percent_correct, pgd_batches, predict
+from raat_core.data.dataset import DataSet
+from raat_core.errors import Interrupted
 from raat_core.fast.arithmetic import use_ieee_arithmetic
-from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.switches import fast_paths_from_environment
 from raat_core.files.provenance import git_commit, hardware, now, scheduler_job
-from raat_core.interface.registry import method_class
-from raat_core.models.build import build_model_for
 from raat_core.randomness import generator
-from raat_core.training.optimisers import Sgd
+from raat_core.training.checks import explaining_lone_values, require_finite
 from raat_core.training.outputs import write_results
-from raat_core.training.state import Best, Progress, ResumeStore, Trainee, snapshot
-from raat_core.training.step import TrainingStep
-
-Row = dict[str, Any]
-
-
-class Reporter:
-    """Is told how far a training is; this one is silent."""
-
-    def started(self, done: int, total: int) -> None:
-        """`done` of `total` steps were done by earlier sessions."""
-
-    def step_done(self) -> None:
-        """A step was done."""
-
-    def epoch_done(self, row: Row, epochs: int) -> None:
-        """An epoch was trained and evaluated: its row of the history."""
+from raat_core.training.reporter import Reporter, Row
+from raat_core.training.selection import Selector, splits
+from raat_core.training.state import Progress, ResumeStore
+from raat_core.training.step import Trainee
 
 
 @dataclass
@@ -66,27 +45,17 @@ class Training:
     """Called before anything is written; raises if the folder is not this process's any more."""
 
     def __post_init__(self) -> None:
-        cell, recipe = self.cell, self.cell.recipe
-        train, selection = _splits(cell, self.data)
-        if len(train) == 0 or len(selection) == 0:
-            raise UserError(
-                f"selection.validation_fraction = {cell.selection.validation_fraction}: leaves "
-                f"{len(train)} images to train on and {len(selection)} to choose the best by"
-            )
+        train, selection = splits(self.cell, self.data)
         fast = fast_paths_from_environment()
-        self.train_split, self.selection_split = (
+        self.train_split, selection_split = (
             replace(split.to(self.device), memory_format=fast.memory_format)
             for split in (train, selection)
         )
-        self.steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
+        self.steps_per_epoch = math.ceil(len(train) / self.cell.recipe.batch_size)
         use_ieee_arithmetic()
-        model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(self.device)
-        model.to(memory_format=fast.memory_format)
-        optimizer = Sgd(model, recipe.momentum, recipe.weight_decay)
-        method = method_class(cell.method.name)(cell.method)
-        self.trainee = Trainee(model, optimizer, method)
-        self.frozen = FrozenModels(fast)
-        self.store = ResumeStore(self.folder.resume, cell.digest)
+        self.trainee = Trainee.build(self.cell, self.device, fast)
+        self.selector = Selector(self.trainee, selection_split, self.check_stop)
+        self.store = ResumeStore(self.folder.resume, self.cell.digest)
         self.progress = Progress()
 
     def run(self) -> None:
@@ -109,13 +78,11 @@ class Training:
                 self._run_epoch()
                 self._save()
         except Interrupted:
-            self._check_numbers()
+            require_finite(self.trainee, self.progress)
             self._save()
             raise
         self.check_lock()
-        write_results(
-            self.folder, self.cell, self.trainee, self.progress, data_sha256=self.data.sha256
-        )
+        write_results(self.folder, self.trainee, self.progress, data_sha256=self.data.sha256)
         self.store.remove()
 
     def _begin_session(self) -> None:
@@ -127,7 +94,7 @@ class Training:
                 "from_step": self.progress.step,
                 "git_commit": git_commit(),
                 "scheduler_job": scheduler_job(),
-                "fast_paths": self.frozen.fast.names,
+                "fast_paths": self.trainee.frozen.fast.names,
                 **hardware(self.device),
             }
         )
@@ -145,7 +112,7 @@ class Training:
         started = time.monotonic() - progress.epoch_seconds
         try:
             self._run_steps()
-            self._check_numbers()
+            require_finite(self.trainee, progress)
             row = self._evaluate()
         finally:
             progress.epoch_seconds = time.monotonic() - started
@@ -161,17 +128,8 @@ class Training:
         order = torch.randperm(len(self.train_split), generator=draws).to(self.device)
         for indices in torch.split(order, batch_size)[progress.step :]:
             self.check_stop()
-            step = TrainingStep.draw(
-                self.cell,
-                self.trainee.model,
-                self.frozen,
-                self.train_split,
-                indices,
-                views=self.trainee.method.views,
-                epoch=progress.epoch,
-                number=progress.step,
-            )
-            with self._explaining_lone_values():
+            step = self.trainee.draw(self.train_split, indices, progress.epoch, progress.step)
+            with explaining_lone_values(self.cell, progress):
                 terms = self.trainee.update(step, learning_rate)
             progress.finish_step(terms)
             self.reporter.step_done()
@@ -180,121 +138,16 @@ class Training:
             self.trainee.method.after_epoch(progress.epoch)
             progress.epoch_hook_done = True
 
-    def _check_numbers(self) -> None:
-        """Refuse to evaluate or to save what is not finite."""
-        self._check_terms()
-        self._check_weights()
-
-    def _check_terms(self) -> None:
-        """Refuse to go on, or to save, after a loss that was not finite.
-
-        Looked at once an epoch, so that no step waits for the device.
-        """
-        terms = self.progress.terms
-        if not terms:
-            return
-        values = torch.stack(terms)
-        bad = torch.nonzero(~values.isfinite())
-        if len(bad) > 0:
-            step, term = bad[0].tolist()
-            raise UserError(
-                f"the loss is not finite: term '{self.progress.term_names[term]}' is "
-                f"{values[step, term].item()} at epoch {self.progress.epoch + 1}, step {step + 1} "
-                f"of cell {self.cell.name}"
-            )
-
-    def _check_weights(self) -> None:
-        """Refuse to evaluate or to save weights that are not finite.
-
-        A finite loss can have gradients that are not: the last step of an epoch leaves them in the
-        weights, and no later loss tells. Looked at once an epoch, as losses are.
-        """
-        trainee = self.trainee
-        tensors = {
-            **{f"weight '{name}'": t for name, t in trainee.model.state_dict().items()},
-            **{f"momentum of '{n}'": t for n, t in trainee.optimizer.momentum_buffers.items()},
-            **{f"the method's '{name}'": t for name, t in trainee.method.state().items()},
-        }
-        tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-        if not tensors:
-            return
-        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
-        if not all(finite):
-            first = list(tensors)[finite.index(False)]
-            raise UserError(
-                f"the weights are not finite: {first} holds NaN or infinity at epoch "
-                f"{self.progress.epoch + 1}, after step {self.progress.step} of cell "
-                f"{self.cell.name}"
-            )
-
-    @contextmanager
-    def _explaining_lone_values(self) -> Iterator[None]:
-        """A batch of one image has no variance where a layer sees it as a single pixel."""
-        try:
-            yield
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise UserError(
-                f"recipe.batch_size = {self.cell.recipe.batch_size}: BatchNorm needs more than one "
-                f"value per channel, and {self.cell.architecture} has one at epoch "
-                f"{self.progress.epoch + 1}, step {self.progress.step + 1}, where so few images "
-                f"are forwarded; choose another batch_size"
-            ) from error
-
     def _evaluate(self) -> Row:
         """The epoch's row of the history; the best weights are kept if these are them."""
-        progress, selection = self.progress, self.cell.selection
-        epoch, epochs = progress.epoch + 1, self.cell.recipe.epochs
+        progress = self.progress
         means = torch.stack(progress.terms).double().mean(0).tolist()
         row: Row = {
-            "epoch": epoch,
+            "epoch": progress.epoch + 1,
             "learning_rate": self.cell.recipe.learning_rate_at(progress.epoch),
             "loss": sum(means),
             **{f"loss_{name}": mean for name, mean in zip(progress.term_names, means, strict=True)},
+            **self.selector.columns(progress.epoch),
         }
-        due = epoch % selection.every == 0 or epoch == epochs
-        row.update(self._accuracy_columns(due))
-        robust = row["robust_accuracy"]
-        if robust is not None and (progress.best is None or robust > progress.best.accuracy):
-            progress.best = Best(epoch, robust, snapshot(self.trainee.reported))
+        progress.best = self.selector.best(progress.best, progress.epoch, row["robust_accuracy"])
         return row
-
-    def _accuracy_columns(self, due: bool) -> Row:
-        """Accuracies of all models that the method names, None if they are not `due`."""
-        columns: Row = {}
-        measured: dict[nn.Module, tuple[float, float]] = {}
-        for name, model in self.trainee.evaluated.items():
-            if due and model not in measured:
-                measured[model] = self._accuracies(model)
-            prefix = f"{name}_" if columns else ""
-            clean, robust = measured.get(model, (None, None))
-            columns.update({f"{prefix}clean_accuracy": clean, f"{prefix}robust_accuracy": robust})
-        return columns
-
-    def _accuracies(self, model: nn.Module) -> tuple[float, float]:
-        """Clean and PGD accuracy on the selection split, in percent.
-
-        The attack starts from the same noise whatever else is evaluated.
-        """
-        split, cell = self.selection_split, self.cell
-        threat = cell.threat_model
-        pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), cell.selection.steps)
-        batch_size = cell.selection.batch_size
-        images, _ = split.batch(torch.arange(1))
-        try:
-            with self.frozen.frozen(model, images) as frozen:
-                attack = pgd_batches(frozen, pgd, cell.seed, "selection", self.progress.epoch)
-                clean = predict(frozen, split, batch_size, between_batches=self.check_stop)
-                robust = predict(frozen, split, batch_size, attack, self.check_stop)
-        except UserError as error:
-            where = f"after epoch {self.progress.epoch + 1} of cell {cell.name}"
-            raise UserError(f"{where}: {error}") from None
-        return percent_correct(clean, split.labels), percent_correct(robust, split.labels)
-
-
-def _splits(cell: Cell, data: DataSet) -> tuple[Split, Split]:
-    """What is trained on and what the best checkpoint is chosen on."""
-    if cell.selection.split == "test":
-        return data.train, data.test
-    return hold_out(data.train, cell.selection.validation_fraction)

@@ -9,19 +9,15 @@ from raat_core.cells.history import write_history
 from raat_core.files.checksums import write_arrays, write_sealed_json
 from raat_core.files.provenance import now, versions
 from raat_core.interface.registry import method_class
-from raat_core.training.state import Progress, Tensors, Trainee, snapshot, to_arrays
+from raat_core.training.state import Progress, Tensors, snapshot, to_arrays
+from raat_core.training.step import Trainee
 
 
 def write_results(
-    folder: CellFolder,
-    cell: Cell,
-    trainee: Trainee,
-    progress: Progress,
-    *,
-    data_sha256: str | None,
+    folder: CellFolder, trainee: Trainee, progress: Progress, *, data_sha256: str | None
 ) -> None:
     """Write a finished cell's files; the manifest, which says that they are whole, is the last."""
-    best = progress.best
+    cell, best = trainee.cell, progress.best
     assert best is not None, "the last epoch is always evaluated"
     last = snapshot(trainee.reported)
     checksums = {

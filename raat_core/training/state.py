@@ -16,12 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from raat_core.errors import Damaged, UserError
-from raat_core.fast.arithmetic import in_arithmetic
 from raat_core.files.atomic import cannot_write
 from raat_core.files.checksums import Arrays, read_arrays, write_arrays
-from raat_core.interface.method import Method
-from raat_core.training.optimisers import Sgd
-from raat_core.training.step import TrainingStep
+from raat_core.training.step import Trainee
 
 Tensors = dict[str, Tensor]
 
@@ -73,36 +70,6 @@ class Progress:
         self.history.append(row)
         self.epoch += 1
         self.step, self.terms, self.epoch_seconds, self.epoch_hook_done = 0, [], 0.0, False
-
-
-@dataclass(frozen=True)
-class Trainee:
-    """The live objects whose contents are saved."""
-
-    model: nn.Module
-    optimizer: Sgd
-    method: Method
-
-    def update(self, step: TrainingStep, learning_rate: float) -> dict[str, Tensor]:
-        """One step of the optimiser on a batch; returns the loss's terms."""
-        with in_arithmetic(step.cell.precision.training):
-            terms = self.method.loss(step)
-            self.optimizer.zero_grad()  # Of backwards within `loss`.
-            torch.autograd.backward(torch.stack(list(terms.values())).sum())
-            self.optimizer.step(learning_rate)
-            self.method.after_step(step)
-            self.optimizer.zero_grad()  # The next step's graph takes their memory.
-        return terms
-
-    @property
-    def evaluated(self) -> dict[str, nn.Module]:
-        """See `Method.evaluated`."""
-        return self.method.evaluated(self.model)
-
-    @property
-    def reported(self) -> nn.Module:
-        """The model whose weights are the training's result."""
-        return next(iter(self.evaluated.values()))
 
 
 class ResumeStore:

@@ -1,4 +1,4 @@
-"""One training step as a method sees it: the batch, the model, the attack, the random draws."""
+"""One training step: a batch is drawn, the method computes its loss, the weights are updated."""
 
 from __future__ import annotations
 
@@ -17,14 +17,68 @@ from raat_core.data.dataset import Split
 from raat_core.fast.arithmetic import compute_logits, in_arithmetic
 from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.repeats import watch_statistics
+from raat_core.fast.switches import FastPaths
+from raat_core.interface.method import Method
+from raat_core.interface.registry import method_class
 from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, Start
+from raat_core.models.build import build_model_for
 from raat_core.models.modes import in_mode, statistics_at_rest
 from raat_core.randomness import generator, numpy_generator
+from raat_core.training.optimisers import Sgd
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What is trained: the live objects, whose contents are saved."""
+
+    cell: Cell
+    model: nn.Module
+    optimizer: Sgd
+    method: Method
+    frozen: FrozenModels
+    """Copies of models for what needs no gradients of weights."""
+
+    @classmethod
+    def build(cls, cell: Cell, device: torch.device, fast: FastPaths) -> Trainee:
+        """As it is before the first step; weights are a function of the cell's seed."""
+        model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
+        model.to(memory_format=fast.memory_format)
+        optimizer = Sgd(model, cell.recipe.momentum, cell.recipe.weight_decay)
+        method = method_class(cell.method.name)(cell.method)
+        return cls(cell, model, optimizer, method, FrozenModels(fast))
+
+    def draw(self, split: Split, indices: Tensor, epoch: int, number: int) -> TrainingStep:
+        """The step on the samples at `indices` (B,), the `number`th of an epoch (both from 0)."""
+        views = self.method.views
+        return TrainingStep.draw(
+            self.cell, self.model, self.frozen, split, indices, views, epoch, number
+        )
+
+    def update(self, step: TrainingStep, learning_rate: float) -> dict[str, Tensor]:
+        """One step of the optimiser on a batch; returns the loss's terms, scalars by name."""
+        with in_arithmetic(self.cell.precision.training):
+            terms = self.method.loss(step)
+            self.optimizer.zero_grad()  # Of backwards within `loss`.
+            torch.autograd.backward(torch.stack(list(terms.values())).sum())
+            self.optimizer.step(learning_rate)
+            self.method.after_step(step)
+            self.optimizer.zero_grad()  # The next step's graph takes their memory.
+        return terms
+
+    @property
+    def evaluated(self) -> dict[str, nn.Module]:
+        """See `Method.evaluated`."""
+        return self.method.evaluated(self.model)
+
+    @property
+    def reported(self) -> nn.Module:
+        """The model whose weights are the training's result."""
+        return next(iter(self.evaluated.values()))
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """Implements `raat_core.methods.Step` for one batch of one cell."""
+    """What a method sees of a step: implements `raat_core.interface.Step`."""
 
     cell: Cell
     model: nn.Module

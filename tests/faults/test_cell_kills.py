@@ -31,7 +31,7 @@ from raat_core.evaluation.batch import predict_batch
 from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Shard
 from raat_core.evaluation.run import evaluate_cell
-from raat_core.training.loop import Reporter
+from raat_core.training.reporter import Reporter
 
 EPOCHS = 4
 STEPS = 5

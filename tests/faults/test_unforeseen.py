@@ -25,7 +25,7 @@ from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
 from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet
-from raat_core.training.loop import Reporter
+from raat_core.training.reporter import Reporter
 
 CELL = small_cell(recipe={**SMALL_CELL["recipe"], "epochs": 4})
 ATTACKS = json.dumps([{"kind": "clean", "batch_size": 20}])

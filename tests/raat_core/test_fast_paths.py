@@ -31,10 +31,8 @@ from raat_core.fast.cpu import winograd
 from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.switches import VARIABLE, FastPaths, fast_paths_from_environment
 from raat_core.interface.registry import BUILT_IN_METHODS, method_class
-from raat_core.models.build import build_model, build_model_for
-from raat_core.training.optimisers import Sgd
-from raat_core.training.state import Trainee
-from raat_core.training.step import TrainingStep
+from raat_core.models.build import build_model
+from raat_core.training.step import Trainee, TrainingStep
 
 PLAIN = FastPaths(fold=False, winograd=False, channels_last=False, repeats=False)
 METHODS = [
@@ -72,11 +70,7 @@ class Trained:
 
     def __init__(self, cell: Cell, data: DataSet, fast: FastPaths, epoch: int = 1) -> None:
         self.cell, self.split, self.epoch = cell, data.train, epoch
-        model = build_model_for(cell.architecture, cell.dataset, cell.seed)
-        model.to(memory_format=fast.memory_format)
-        optimizer = Sgd(model.train(), cell.recipe.momentum, cell.recipe.weight_decay)
-        self.trainee = Trainee(model, optimizer, method_class(cell.method.name)(cell.method))
-        self.frozen = FrozenModels(fast)
+        self.trainee = Trainee.build(cell, torch.device("cpu"), fast)
 
     @property
     def model(self) -> nn.Module:
@@ -89,10 +83,7 @@ class Trained:
     def step(self, number: int) -> TrainingStep:
         draws = torch.Generator().manual_seed(number)
         indices = torch.randperm(len(self.split), generator=draws)[:32]
-        views = self.trainee.method.views
-        return TrainingStep.draw(
-            self.cell, self.model, self.frozen, self.split, indices, views, self.epoch, number
-        )
+        return self.trainee.draw(self.split, indices, self.epoch, number)
 
     def update(self, number: int) -> dict[str, float]:
         terms = self.trainee.update(self.step(number), self.cell.recipe.learning_rate)

@@ -16,7 +16,8 @@ from raat_core.cells.evaluations import EvaluationList, PgdEvaluation
 from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet
 from raat_core.evaluation.run import evaluate_cell
-from raat_core.training.loop import Reporter, Training
+from raat_core.training.loop import Training
+from raat_core.training.reporter import Reporter
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")

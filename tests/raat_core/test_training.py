@@ -29,7 +29,8 @@ from raat_core.data.dataset import DataSet, hold_out
 from raat_core.errors import Interrupted, UserError
 from raat_core.files.locks import exclusive
 from raat_core.interface.registry import BUILT_IN_METHODS, method_class
-from raat_core.training.loop import Reporter, Training
+from raat_core.training.loop import Training
+from raat_core.training.reporter import Reporter
 
 METHODS = [
     *(short_method(name) for name in BUILT_IN_METHODS),

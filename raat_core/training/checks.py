@@ -1,0 +1,77 @@
+"""What a training refuses to go on with: numbers that are not finite, batches without variance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from raat_core.cells.cell import Cell
+from raat_core.errors import UserError
+from raat_core.training.state import Progress
+from raat_core.training.step import Trainee
+
+
+def require_finite(trainee: Trainee, progress: Progress) -> None:
+    """Refuse to evaluate or to save what is not finite.
+
+    Raises:
+        UserError: a loss term or a weight is not; says which and where.
+    """
+    _require_finite_terms(trainee.cell, progress)
+    _require_finite_weights(trainee, progress)
+
+
+def _require_finite_terms(cell: Cell, progress: Progress) -> None:
+    """Looked at once an epoch, so that no step waits for the device."""
+    if not progress.terms:
+        return
+    values = torch.stack(progress.terms)
+    bad = torch.nonzero(~values.isfinite())
+    if len(bad) > 0:
+        step, term = bad[0].tolist()
+        raise UserError(
+            f"the loss is not finite: term '{progress.term_names[term]}' is "
+            f"{values[step, term].item()} at epoch {progress.epoch + 1}, step {step + 1} "
+            f"of cell {cell.name}"
+        )
+
+
+def _require_finite_weights(trainee: Trainee, progress: Progress) -> None:
+    """A finite loss can have gradients that are not.
+
+    The last step of an epoch leaves them in the weights, and no later loss tells. Looked at once
+    an epoch, as losses are.
+    """
+    tensors = {
+        **{f"weight '{name}'": t for name, t in trainee.model.state_dict().items()},
+        **{f"momentum of '{n}'": t for n, t in trainee.optimizer.momentum_buffers.items()},
+        **{f"the method's '{name}'": t for name, t in trainee.method.state().items()},
+    }
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if not tensors:
+        return
+    finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+    if not all(finite):
+        first = list(tensors)[finite.index(False)]
+        raise UserError(
+            f"the weights are not finite: {first} holds NaN or infinity at epoch "
+            f"{progress.epoch + 1}, after step {progress.step} of cell {trainee.cell.name}"
+        )
+
+
+@contextmanager
+def explaining_lone_values(cell: Cell, progress: Progress) -> Iterator[None]:
+    """A batch of one image has no variance where a layer sees it as a single pixel."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"recipe.batch_size = {cell.recipe.batch_size}: BatchNorm needs more than one "
+            f"value per channel, and {cell.architecture} has one at epoch "
+            f"{progress.epoch + 1}, step {progress.step + 1}, where so few images "
+            f"are forwarded; choose another batch_size"
+        ) from error
