@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 
 import torch
-from speed import print_row, ratios
 
 from raat_core.fast.cpu.memory import keep_freed_memory
 from raat_core.fast.cpu.winograd import WinogradConv2d
+from report import print_row, ratios
 
 SHAPES = ((64, 32), (128, 16), (256, 8), (512, 4), (160, 32), (320, 16), (640, 8))
 """Channels and image size: of a ResNet-18, and of a WideResNet of width 10, on 32x32 images."""

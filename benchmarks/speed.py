@@ -6,7 +6,7 @@
 
 All sides of a row take their steps in turn, each in a process of its own; the first step of each
 does not count. Times are medians, ratios are medians of the rounds' ratios with the smallest and
-the largest. The textbook (benchmarks/baseline.py) computes the same objectives, those of the
+the largest. The textbook (benchmarks/sides/baseline.py) computes the same objectives, those of the
 released code, always in IEEE fp32. "With input gradients" is the same textbook whose attacks do not
 compute the gradients of all weights, as the releases of these methods do. "Of ceiling" is FLOP/s as
 a part of what the network's own convolutions reach, forward, when nothing else runs between them,
@@ -17,29 +17,23 @@ those saved count as done. The loader's processes are not in the textbook's memo
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
-import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch.nn import functional
-from workers import Job, Worker
+from ceilings import note_ceilings, print_ceilings
+from sides.job import Job
+from workers import run
 
 from raat_core.cost.flop import operations_of
-from raat_core.cost.timing import hardware_name
-from raat_core.fast.arithmetic import in_arithmetic, use_ieee_arithmetic
+from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.cpu.memory import keep_freed_memory
-from raat_core.files.provenance import hardware
 from raat_core.interface.registry import method_class
-from raat_core.models.build import build_model
+from report import add_options, describe, print_row, ratios
 
-METHODS = ("pgd-at", "trades", "mart", "cons-at", "raat", "raat++")
 THROUGH_THE_WEIGHTS = ("pgd-at", "cons-at", "raat")
 """Methods whose releases attack by `backward()`."""
 SWITCHES: dict[str, dict[str, Any]] = {
@@ -50,7 +44,6 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "without repeated forwards computed once": {"repeats": False},
     "without keeping freed memory": {"keep_memory": False},
 }
-Column = tuple[str, Job]
 
 
 def main() -> None:
@@ -87,31 +80,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--switches", action="store_true")
     parser.add_argument("--ceiling", action="store_true")
     return parser.parse_args()
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What is measured, how often, and on what."""
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument(
-        "--precisions",
-        nargs="+",
-        choices=["fp32", "tf32", "attack", "bf16"],
-        default=["fp32", "bf16"],
-    )
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-
-
-def describe(options: argparse.Namespace) -> None:
-    """Print what measures, and how."""
-    facts = hardware(torch.device(options.device))
-    print(
-        f"{hardware_name(facts)}; torch {torch.__version__}, Python {platform.python_version()}; "
-        f"batches of {options.batch_size}, {options.rounds} rounds\n",
-        flush=True,
-    )
 
 
 def against_textbook(jobs: Iterable[Job], precisions: Sequence[str], rounds: int) -> None:
@@ -166,132 +134,11 @@ def switches(jobs: Iterable[Job], rounds: int) -> None:
     print(flush=True)
 
 
-def run(
-    sides: Sequence[Column], rounds: int, before_a_round: Callable[[], None] = lambda: None
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds of every round and peak memory in MiB, by side; the rounds' steps alternate."""
-    with ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(job)) for name, job in sides}
-        times: dict[str, list[float]] = {name: [] for name in workers}
-        for _ in range(rounds):
-            before_a_round()
-            for name, worker in workers.items():
-                times[name].append(worker.seconds())
-        return times, {name: worker.finish() for name, worker in workers.items()}
-
-
-def ratios(slow: Sequence[float], fast: Sequence[float]) -> str:
-    """Median (smallest–largest) of the rounds' ratios."""
-    found = [one / other for one, other in zip(slow, fast, strict=True)]
-    return f"{statistics.median(found):.2f} ({min(found):.2f}–{max(found):.2f})"
-
-
 def flop_of(job: Job) -> float:
     """What our step computes; half of the samples are classified correctly."""
     cell = job.cell()
     passes = method_class(job.method)(cell.method).passes(cell.threat_model.steps, correct=0.5)
     return job.batch_size * passes.flop(operations_of(cell))
-
-
-def print_row(*cells: str) -> None:
-    """A row of a Markdown table."""
-    print("| " + " | ".join(cells) + " |", flush=True)
-
-
-@dataclass(frozen=True)
-class Ceiling:
-    """What convolutions of a network reach alone, forward, in GFLOP/s."""
-
-    fastest_shape: float
-    all_shapes: float
-
-
-def ceiling(job: Job, arithmetic: str) -> Ceiling:
-    """Of a job's network and batch, in an arithmetic."""
-    shapes = convolutions(job.architecture)
-    flops = [
-        2 * job.batch_size * outputs * inputs * kernel**2 * (size // stride) ** 2
-        for inputs, outputs, kernel, stride, size in shapes
-    ]
-    dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
-    with in_arithmetic(arithmetic):  # type: ignore[arg-type]
-        times = [convolution_seconds(each, job.batch_size, dtype, job.device) for each in shapes]
-    rates = [flop / seconds / 1e9 for flop, seconds in zip(flops, times, strict=True)]
-    return Ceiling(max(rates), sum(flops) / sum(times) / 1e9)
-
-
-def note_ceilings(job: Job, limits: dict[str, list[float]]) -> None:
-    """Measure each arithmetic's, and add it to its list."""
-    for name, found in limits.items():
-        found.append(ceiling(job, name).all_shapes)
-
-
-def print_ceilings(job: Job) -> None:
-    """What this machine can do, in GFLOP/s: convolutions and products of matrices."""
-    print_row(
-        "arithmetic", "matmul 2048 GFLOP/s", "fastest convolution", f"those of {job.architecture}"
-    )
-    print_row(*["---"] * 4)
-    for name in ("fp32", "tf32", "bf16") if job.device != "cpu" else ("fp32", "bf16"):
-        dtype = torch.bfloat16 if name == "bf16" else torch.float32
-        with in_arithmetic(name):
-            matmul = 2 * 2048**3 / matmul_seconds(dtype, job.device) / 1e9
-        found = ceiling(job, name)
-        print_row(name, f"{matmul:,.0f}", f"{found.fastest_shape:,.0f}", f"{found.all_shapes:,.0f}")
-    print(flush=True)
-
-
-def matmul_seconds(dtype: torch.dtype, device: str) -> float:
-    """Of a product of two matrices of 2048 rows and columns."""
-    matrix = torch.randn(2048, 2048, device=device).to(dtype)
-    return fastest(lambda: matrix @ matrix, device)
-
-
-@cache
-def convolutions(architecture: str) -> list[tuple[int, int, int, int, int]]:
-    """Inputs, outputs, kernel, stride and image size of each convolution, on 32x32 images."""
-    found = []
-    model = build_model(architecture, 3, 10, 0)
-
-    def note(layer: torch.nn.Conv2d, inputs: tuple[torch.Tensor], _: torch.Tensor) -> None:
-        size = inputs[0].shape[-1]
-        found.append(
-            (layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0], size)
-        )
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(note)
-    with torch.no_grad():
-        model.eval()(torch.zeros(1, 3, 32, 32))
-    return found
-
-
-def convolution_seconds(
-    shape: tuple[int, int, int, int, int], batch_size: int, dtype: torch.dtype, device: str
-) -> float:
-    """Of one forward, weights and images channels_last."""
-    inputs, outputs, kernel, stride, size = shape
-    images = torch.randn(batch_size, inputs, size, size, device=device)
-    weight = torch.randn(outputs, inputs, kernel, kernel, device=device)
-    images = images.to(dtype, memory_format=torch.channels_last)
-    weight = weight.to(dtype, memory_format=torch.channels_last)
-    with torch.no_grad():
-        return fastest(
-            lambda: functional.conv2d(images, weight, padding=kernel // 2, stride=stride), device
-        )
-
-
-def fastest(work: Callable[[], object], device: str, repeats: int = 7) -> float:
-    """Seconds of the fastest repetition."""
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        work()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return min(times[1:])
 
 
 if __name__ == "__main__":

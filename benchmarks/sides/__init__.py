@@ -1,0 +1,1 @@
+"""Sides of a comparison: a training step of this project, of a textbook, of the authors' code."""
