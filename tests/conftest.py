@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +23,10 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if find_spec("torchvision") is None:  # As on a machine that only trains.
-    collect_ignore = ["raat_core/test_data.py"]
+    collect_ignore = ["raat_core/data/test_data.py"]
 
-CellFactory = Callable[..., Cell]
+TOY_METHOD = Path(__file__).parent / "toy_method.py"
+"""A method that is not part of the package."""
 
 SMALL_CELL: dict[str, Any] = {
     "dataset": "digits",

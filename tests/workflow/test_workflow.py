@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from checkout import ROOT, Checkout
+from checkout import Checkout
+from conftest import TOY_METHOD
 from raat_core.files.checksums import write_json
 
 pytestmark = pytest.mark.slow
@@ -85,7 +86,7 @@ def test_a_further_attack_neither_retrains_nor_repeats_others(checkout: Checkout
 
 def test_a_failed_cell_leaves_a_gap_and_is_made_up_for(checkout: Checkout) -> None:
     """The method comes from a plugin, and fails until its file is mended."""
-    source = (ROOT / "tests/raat_core/toy_method.py").read_text()
+    source = TOY_METHOD.read_text()
     good = "        (images,) = step.views\n"
     assert good in source
     plugin = checkout.path / "toy_method.py"

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flops import Watch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from conftest import short_method, small_cell
+from flops import Watch
 from raat_core import api
 from raat_core.attacks.pgd import Pgd
 from raat_core.cells.cell import Cell

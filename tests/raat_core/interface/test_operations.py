@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from flops import counted_flop
 from torch import Tensor
 
-from conftest import SMALL_CELL, small_cell
+from conftest import SMALL_CELL, TOY_METHOD, small_cell
+from flops import counted_flop
 from raat_core import api
 from raat_core.attacks.pgd import Pgd
 from raat_core.cells.catalogue import ARCHITECTURES
@@ -153,7 +152,7 @@ def test_what_a_training_step_costs(
 
 
 def test_a_method_that_does_not_say_gets_a_bound(small_data: DataSet) -> None:
-    api.load_plugin(str(Path(__file__).parent / "toy_method.py"))
+    api.load_plugin(str(TOY_METHOD))
     cell = cell_with("toy")
     model = build_model_for(cell.architecture, cell.dataset, seed=0)
     assert isinstance(model, ResNet)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from flops import counted_flop
 
+from flops import counted_flop
 from raat_core.cells.evaluations import AutoAttackEvaluation, CleanEvaluation, PgdEvaluation
 from raat_core.commands.cli import main
 from raat_core.cost import measure as measuring

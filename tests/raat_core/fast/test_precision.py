@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_training import assert_equal_outcome, run_with_stops
 from torch import Tensor, nn
 
 from conftest import short_method, small_cell
+from outcomes import assert_equal_outcome, run_with_stops
 from raat_core import api
 from raat_core.attacks.pgd import Pgd
 from raat_core.cells.folder import CellFolder

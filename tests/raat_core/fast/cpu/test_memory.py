@@ -14,7 +14,7 @@ from raat_core.fast.cpu.memory import keep_freed_memory
 
 SCRIPT = """
 import torch
-from raat_core import memory
+from raat_core.fast.cpu import memory
 
 def resident():
     with open("/proc/self/statm") as file:

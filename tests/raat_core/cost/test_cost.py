@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from flops import counted_flop
 from torch import Tensor, nn
 
 from conftest import SMALL_CELL, small_cell
+from flops import counted_flop
 from raat_core import api
 from raat_core.attacks.autoattack import run_autoattack
 from raat_core.cells.catalogue import DATA_SETS

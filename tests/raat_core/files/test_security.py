@@ -27,7 +27,7 @@ from raat_core.evaluation.records import Record
 from raat_core.files.checksums import read_arrays, write_json
 from raat_core.training.state import ResumeStore
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLUGIN = ROOT / "workflow/plugins/snakemake_executor_plugin_submitit/src"
 FOLDERS = ROOT / "raat_core", ROOT / "workflow/raat_sweep", ROOT / "workflow/scripts", PLUGIN
 SOURCES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))]

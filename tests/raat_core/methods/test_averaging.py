@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import torch
 from test_objectives import ETA, batchnorm_model, batchnorm_step
-from test_training import (
+from torch import Tensor, nn
+
+from conftest import SMALL_CELL, short_method, small_cell
+from outcomes import (
     assert_equal_outcome,
     history_of,
     interrupted,
@@ -17,9 +20,6 @@ from test_training import (
     train,
     weights_of,
 )
-from torch import Tensor, nn
-
-from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
 from raat_core.cells.cell import Cell
 from raat_core.cells.folder import CellFolder

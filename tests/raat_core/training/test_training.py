@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -13,15 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from conftest import SMALL_CELL, short_method, small_cell
+from conftest import SMALL_CELL, TOY_METHOD, short_method, small_cell
+from outcomes import assert_equal_outcome, history_of, interrupted, run_with_stops, train
 from raat_core import api
-from raat_core.cells.cell import Cell
-from raat_core.cells.evaluations import Checkpoint
-from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
 from raat_core.cells.spec import read_cell
 from raat_core.cells.weights import read_weights
@@ -29,7 +25,6 @@ from raat_core.data.dataset import DataSet, hold_out
 from raat_core.errors import Interrupted, UserError
 from raat_core.files.locks import exclusive
 from raat_core.interface.registry import BUILT_IN_METHODS, method_class
-from raat_core.training.loop import Training
 from raat_core.training.reporter import Reporter
 
 METHODS = [
@@ -38,60 +33,6 @@ METHODS = [
     # Two models to evaluate have more chances to stop than `every`, and no evaluation would end.
     *(short_method(name, variant="released", evaluate_online=False) for name in ("rebat", "raat#")),
 ]
-
-
-def train(cell: Cell, folder: Path, data: DataSet, **options: Any) -> CellFolder:
-    return CellFolder(api.train(cell, folder, device="cpu", data=data, **options))
-
-
-def weights_of(folder: CellFolder) -> dict[str, np.ndarray[Any, Any]]:
-    checkpoints: tuple[Checkpoint, ...] = ("best", "last")
-    return {
-        f"{checkpoint}.{name}": array
-        for checkpoint in checkpoints
-        for name, array in read_weights(folder, checkpoint).arrays.items()
-    }
-
-
-def history_of(folder: CellFolder) -> list[dict[str, str]]:
-    """The history without the column that depends on the clock."""
-    with folder.history.open(newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-
-
-def assert_equal_outcome(first: CellFolder, second: CellFolder) -> None:
-    left, right = weights_of(first), weights_of(second)
-    assert left.keys() == right.keys()
-    for name, array in left.items():
-        assert np.array_equal(array, right[name]), name
-    assert history_of(first) == history_of(second)
-
-
-class StopAt:
-    """`check_stop` that interrupts at its n-th call."""
-
-    def __init__(self, call: int) -> None:
-        self.left = call
-
-    def __call__(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Interrupted(15)
-
-
-def run_with_stops(cell: Cell, folder: Path, data: DataSet, every: int) -> tuple[CellFolder, int]:
-    """Train with an interruption at every `every`-th chance; returns the number of sessions."""
-    sessions = 0
-    while True:
-        sessions += 1
-        training = Training(
-            cell, CellFolder(folder), data, torch.device("cpu"), check_stop=StopAt(every)
-        )
-        try:
-            training.run()
-        except Interrupted:
-            continue
-        return CellFolder(folder), sessions
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: "-".join(map(str, method.values())))
@@ -116,7 +57,7 @@ def test_resume_between_evaluation_batches(tmp_path: Path, small_data: DataSet) 
 
 def test_a_method_state_is_resumed(tmp_path: Path, small_data: DataSet) -> None:
     """A method that remembers something between steps gets it back."""
-    api.load_plugin(str(Path(__file__).parent / "toy_method.py"))
+    api.load_plugin(str(TOY_METHOD))
     selection = {"steps": 2, "batch_size": 16}
     cell = small_cell(method={"name": "toy", "smoothing": 0.2}, selection=selection)
     through = train(cell, tmp_path / "through", small_data)
@@ -219,15 +160,6 @@ def test_damaged_weights_of_a_finished_cell_are_found(tmp_path: Path, small_data
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         train(small_cell(), tmp_path / "cell", small_data)
-
-
-def interrupted(cell: Cell, folder: Path, data: DataSet, after: int) -> CellFolder:
-    training = Training(
-        cell, CellFolder(folder), data, torch.device("cpu"), check_stop=StopAt(after)
-    )
-    with pytest.raises(Interrupted):
-        training.run()
-    return CellFolder(folder)
 
 
 def truncate(path: Path) -> None:
