@@ -77,8 +77,12 @@ def test_logits_and_input_gradients_are_the_models(architecture: str, trained: b
             results.append((logits.detach(), gradient))
         (expected, slope), (found, folded_slope) = results
         assert distance(found, expected) < rounding
-        # ReLUs at the edge of zero: a slope has jumps that logits have not.
-        assert distance(folded_slope, slope) < 1000 * rounding
+        if dtype == torch.float64:
+            assert distance(folded_slope, slope) < rounding
+        else:
+            # ReLUs at the edge of zero: a slope has jumps that logits have not, and in fp32 a
+            # processor's rounding decides which pixels see one.
+            assert (folded_slope - slope).norm() < 1000 * rounding * slope.norm()
 
 
 def test_refreshing_follows_every_change_in_place() -> None:
