@@ -44,6 +44,7 @@ lint: env
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports --no-logo
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 

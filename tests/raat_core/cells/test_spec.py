@@ -71,7 +71,8 @@ def test_digests_of_record() -> None:
     """
     found = {name: small_cell(method=short_method(name)).digest for name in BUILT_IN_METHODS}
     path = Path(__file__).parents[1] / "digests.json"
-    assert found == json.loads(path.read_text())
+    recorded = json.loads(path.read_text())
+    assert found == {name: recorded[name] for name in recorded if not name.endswith(".yaml")}
 
 
 def test_the_variant_is_derived_from_the_settings() -> None:

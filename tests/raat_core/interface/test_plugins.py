@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
 
+from conftest import small_cell
+from raat_core import OLD_NAMES, api
+from raat_core.data.dataset import DataSet
 from raat_core.errors import UserError
 from raat_core.interface.plugins import load_plugin
 from raat_core.interface.registry import method_class
@@ -64,3 +68,47 @@ def test_a_broken_plugin_is_one_line(source: str, reason: str, tmp_path: Path) -
         load_plugin(str(path))
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("old", sorted(OLD_NAMES))
+def test_a_module_is_found_under_the_name_that_it_once_had(old: str) -> None:
+    assert importlib.import_module(old) is importlib.import_module(OLD_NAMES[old])
+
+
+OLD_METHOD = """
+from typing import Literal
+
+from raat_core.catalogue import DATA_SETS
+from raat_core.losses import Numerics, cross_entropy, kl_divergence
+from raat_core.methods.averaging import Averaging, AveragingSettings
+from raat_core.methods.base import (
+    AttackObjective, BatchNormMode, LogitsMode, Method, MethodSettings, Start, Step, departure,
+    forward_twice, register,
+)
+from raat_core.operations import Operations, Passes, ResidualNetwork
+
+class OldSettings(AveragingSettings):
+    name: Literal["old-names"] = "old-names"
+    average_from: int = 0
+    attack_start: Start = departure("uniform", "gaussian", "Start of the attack.")
+
+@register
+class Old(Averaging):
+    Settings = OldSettings
+
+    def objective(self, step):
+        (images,) = step.views
+        attacked = self.attacked(step, images, step.labels, start=self.settings.attack_start)
+        return {"supervised": cross_entropy(step.forward(attacked), step.labels).mean()}
+
+    def passes(self, steps, correct):
+        return Passes(gradients=steps, updates=1)
+"""
+
+
+def test_a_method_that_imports_old_names_trains(tmp_path: Path, small_data: DataSet) -> None:
+    path = tmp_path / "old.py"
+    path.write_text(OLD_METHOD)
+    load_plugin(str(path))
+    folder = api.train(small_cell(method="old-names"), tmp_path / "cell", data=small_data)
+    assert (folder / "manifest.json").exists()
