@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation, EvaluationList, attacks_on, check_attack
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
-from raat_core.cells.precision import ARITHMETICS, Precision
+from raat_core.cells.precision import Precision
 from raat_core.cells.spec import read_cell, write_spec
-from raat_core.commands.arguments import Parser, whole_number
+from raat_core.commands.options import make_parser
 from raat_core.commands.show import best_line, describe
 from raat_core.cost.timing import hardware_name
 from raat_core.data.cache import data_root
@@ -35,19 +34,17 @@ from raat_core.fast.cpu.memory import keep_freed_memory
 from raat_core.files.checksums import write_json, write_sealed_json
 from raat_core.files.plain_data import parse_text, read_text
 from raat_core.interface.plugins import load_plugin, load_plugins_from_environment
-from raat_core.validation import LARGEST_COUNT, one_line, parse, suggest
-
-_positive = whole_number(LARGEST_COUNT)
+from raat_core.validation import one_line, parse, suggest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 128 + n after signal n."""
-    options = _parser().parse_args(arguments)
+    options = make_parser(__doc__).parse_args(arguments)
     try:
         load_plugins_from_environment()
         for plugin in options.plugin:
             load_plugin(plugin)
-        options.run(options)
+        COMMANDS[options.command](options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -58,95 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop, file=sys.stderr)
         return 128 + stop.signal_number
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m raat_core", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    train = commands.add_parser("train", help="train a cell, or go on where it stopped")
-    train.set_defaults(run=_train)
-    attack = commands.add_parser("attack", help="attack a trained cell")
-    attack.add_argument("folder", type=Path, help="the cell's folder")
-    attack.add_argument(
-        "--shard", type=_shard, help="attack only share 3 of 8 of the batches: 3/8; then join"
-    )
-    attack.set_defaults(run=_attack)
-    join = commands.add_parser("join", help="make records of attacks whose shards are all done")
-    join.add_argument("folder", type=Path, help="the cell's folder")
-    join.add_argument(
-        "--wait", type=_positive, default=0, help="seconds for files of other machines to show up"
-    )
-    join.add_argument(
-        "--shards", type=_positive, help="in how many they were attacked, for the summary"
-    )
-    join.set_defaults(run=_join)
-    run = commands.add_parser("run", help="train a cell, then attack it, in one process")
-    run.set_defaults(run=_run)
-
-    for command in (train, run):
-        command.add_argument("spec", help="a cell's spec: a JSON or YAML file, or JSON itself")
-        command.add_argument("--folder", type=Path, help="default: results/cells/<the cell's name>")
-    for command in (attack, join, run):
-        command.add_argument(
-            "--attacks", help="a list of attacks: a JSON or YAML file, or JSON; default: Table 1's"
-        )
-        command.add_argument("--checkpoint", choices=["best", "last"], default="best")
-    measure = commands.add_parser(
-        "measure", help="time this machine's GPU or CPU, so that a plan can tell hours"
-    )
-    measure.add_argument("architectures", nargs="+", metavar="ARCHITECTURE")
-    measure.add_argument("--dataset", required=True, help="whose images' size to take")
-    measure.add_argument("--batch-size", type=_positive, default=128, help="default: 128")
-    measure.add_argument(
-        "--precision", choices=ARITHMETICS, default="fp32", help="of training; default: fp32"
-    )
-    measure.add_argument(
-        "--output", type=Path, help="a JSON file; plans read those in <results>/throughput/"
-    )
-    measure.set_defaults(run=_measure, plugin=[])
-
-    for command in (train, attack, run, measure):
-        command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-        command.add_argument(
-            "--threads", type=whole_number(1024), default=1, help="threads of torch on the CPU"
-        )
-
-    data = commands.add_parser("data", help="download, decode and verify a data set ahead of jobs")
-    data.add_argument("name", help="a data set's name; one of your own with --images")
-    data.add_argument(
-        "--images", type=Path, help="a folder of train/<class>/... and test/<class>/..."
-    )
-    data.add_argument(
-        "--image-size", type=whole_number(1024, smallest=4), help="to which its images are scaled"
-    )
-    data.set_defaults(run=_data, plugin=[])
-
-    for command in (train, attack, run, data):
-        command.add_argument(
-            "--data", type=Path, help="folder of data; default: $RAAT_DATA, or data"
-        )
-
-    for command in (train, attack, join, run, data):
-        command.add_argument("--summary", type=Path, help="write what was done as JSON here")
-
-    show = commands.add_parser("show", help="describe a cell's folder or spec")
-    show.add_argument("cell", help="a cell's folder, or a spec as for train")
-    show.set_defaults(run=_show)
-
-    for command in (train, attack, join, run, show):
-        command.add_argument(
-            "--plugin", action="append", default=[], help="file or module with methods of your own"
-        )
-    return parser
-
-
-def _shard(text: str) -> Shard:
-    parts = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    number, of = map(int, parts.groups()) if parts else (0, 0)
-    if not 1 <= number <= of:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be like 3/8, from 1/8 to 8/8")
-    return Shard(number, of)
 
 
 def _read_data(text: str) -> tuple[Any, str]:
@@ -329,3 +237,14 @@ def _prepare(threads: int) -> None:
 
     keep_freed_memory()
     torch.set_num_threads(threads)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _train,
+    "attack": _attack,
+    "join": _join,
+    "run": _run,
+    "measure": _measure,
+    "data": _data,
+    "show": _show,
+}
