@@ -44,6 +44,10 @@ def refuse_control_characters(text: str) -> str:
     return text
 
 
+OneLine: TypeAlias = Annotated[str, AfterValidator(refuse_control_characters)]
+"""A path or a label: it stands in files and messages of one line."""
+
+
 def suggest(value: object, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'? allowed: x, y` for a value that is none of `allowed`."""
     names, text = list(allowed), str(value)
@@ -246,5 +250,3 @@ Ratio = Annotated[
     ),
 ]
 """A number above 0 and up to 1 that may be written as a fraction (`2/3`); the float is kept."""
-OneLine: TypeAlias = Annotated[str, AfterValidator(refuse_control_characters)]
-"""A path or a label: it stands in files and messages of one line."""

@@ -7,10 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import (
-    BeforeValidator,
-    WithJsonSchema,
-)
+from pydantic import BeforeValidator, WithJsonSchema
 
 from raat_core.interface.operations import ImageShape, Operations, ResidualNetwork
 from raat_core.validation import suggest

@@ -13,13 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, ArchitectureName, DataSetName
 from raat_core.cells.identity import NUMERICS_VERSION, digest_of

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from raat_core.cells.catalogue import DATA_SETS, DataSetInfo
 from raat_core.validation import Frozen

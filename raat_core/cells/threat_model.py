@@ -5,10 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from raat_core.validation import LARGEST_COUNT, Frozen, PixelFraction, format_fraction
 

@@ -13,13 +13,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from raat_core.interface.operations import Passes
+from raat_core.interface.settings import MethodSettings
+from raat_core.interface.step import Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-
-from raat_core.interface.settings import MethodSettings
-from raat_core.interface.step import Step
 
 
 class Method(ABC):

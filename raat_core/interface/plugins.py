@@ -8,12 +8,8 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from raat_core.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_plugin(plugin: str) -> None:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from raat_core.errors import UserError
-from raat_core.validation import suggest
-
-if TYPE_CHECKING:
-    pass
-
-
 from raat_core.interface.method import Method
 from raat_core.interface.settings import MethodSettings
+from raat_core.validation import suggest
 
 BUILT_IN_METHODS = {
     "pgd-at": "raat_core.methods.pgd_at",

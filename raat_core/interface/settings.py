@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from raat_core.validation import Frozen
-
-if TYPE_CHECKING:
-    pass
-
 
 Variant: TypeAlias = Literal["paper", "released"]
 

@@ -8,7 +8,7 @@ from raat_core.interface import Start, Step, departure, forward_twice, register
 from raat_core.interface.losses import boosted_cross_entropy
 from raat_core.interface.operations import Passes
 from raat_core.methods.mart import weighted_kl
-from raat_core.methods.raat import OnlinePartition, OnlinePartitionSettings, Perturbed
+from raat_core.methods.robust_alignment import OnlinePartition, OnlinePartitionSettings, Perturbed
 
 if TYPE_CHECKING:
     from torch import Tensor

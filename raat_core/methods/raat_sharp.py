@@ -11,7 +11,12 @@ from raat_core.interface import Start, Step, departure, register
 from raat_core.interface.losses import cross_entropy
 from raat_core.interface.operations import Passes
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
-from raat_core.methods.raat import Correct, Perturbed, RobustAlignment, RobustAlignmentSettings
+from raat_core.methods.robust_alignment import (
+    Correct,
+    Perturbed,
+    RobustAlignment,
+    RobustAlignmentSettings,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
