@@ -10,6 +10,7 @@ from raat_core.cells.catalogue import DATA_SETS, DataSetInfo
 from raat_core.validation import Frozen
 
 FOLDER_NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
+"""What names of image folders look like, as a regular expression."""
 
 
 def check_folder_name(name: str) -> str:

@@ -17,6 +17,11 @@ _SMALLEST = Fraction(1, 10**6)
 
 
 def check_epsilon(norm: Norm, epsilon: Fraction) -> None:
+    """Refuse a radius that is not above 0, or beyond what images in [0, 1] have room for.
+
+    Raises:
+        ValueError: says what is allowed.
+    """
     largest = _LARGEST_EPSILON[norm]
     if not _SMALLEST <= epsilon < largest:
         meant = f"; did you mean {epsilon}/255?" if 1 <= epsilon < 256 else ""
@@ -27,6 +32,11 @@ def check_epsilon(norm: Norm, epsilon: Fraction) -> None:
 
 
 def check_step_size(step_size: Fraction, epsilon: Fraction) -> None:
+    """Refuse a step that is not above 0, or longer than the ball is wide.
+
+    Raises:
+        ValueError: says what is allowed.
+    """
     if not _SMALLEST <= step_size <= 2 * epsilon:
         raise ValueError(
             f"step_size = {_short(step_size)}: must be above 0 (at least 1e-6) and at most "
