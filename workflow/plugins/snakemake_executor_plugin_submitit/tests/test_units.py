@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from submitit.core.utils import JobPaths, cloudpickle_dump
 from toy import SOURCE
 
-from snakemake_executor_plugin_submitit import cluster, slurm
-from snakemake_executor_plugin_submitit.cluster import Judge, Outcome, Refused, State
-from snakemake_executor_plugin_submitit.describe import _plain
+from snakemake_executor_plugin_submitit.clusters import slurm_answers
+from snakemake_executor_plugin_submitit.clusters.cluster import Refused, State
+from snakemake_executor_plugin_submitit.clusters.pool import Pool, gpus_of_this_machine
+from snakemake_executor_plugin_submitit.jobs.records import _plain
+from snakemake_executor_plugin_submitit.jobs.request import BadRequest, request_of
 from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord, Journal, JournalInUse
-from snakemake_executor_plugin_submitit.local import Pool, gpus_of_this_machine
-from snakemake_executor_plugin_submitit.request import BadRequest, request_of
+from snakemake_executor_plugin_submitit.results.causes import cause_of
+from snakemake_executor_plugin_submitit.results.files import read_result
+from snakemake_executor_plugin_submitit.results.judge import Judge, Outcome
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.state import TaskState
 from snakemake_executor_plugin_submitit.task import JobFailed, Task
@@ -226,7 +229,7 @@ def test_bad_resources_are_named(resources: dict[str, object]) -> None:
 
 def test_states_of_squeue_and_sacct() -> None:
     text = "12_3|RUNNING|n1|None\n12_[4-5,7%2]|PENDING||Resources\n13|CANCELLED by 0|n2\n"
-    states = slurm._read_states(text)
+    states = slurm_answers.read_states(text)
     assert states["12_3"] == State("active", "RUNNING", "n1", "None")
     assert {f"12_{i}" for i in (4, 5, 7)} <= states.keys()
     assert states["12_7"].reason == "Resources"
@@ -241,7 +244,9 @@ def test_ranges_of_arrays(indices: set[int]) -> None:
             parts[-1] = f"{parts[-1].split('-')[0]}-{index}"
         else:
             parts.append(str(index))
-    assert slurm._expand(f"9_[{','.join(parts)}]") == [f"9_{index}" for index in sorted(indices)]
+    assert slurm_answers.expand(f"9_[{','.join(parts)}]") == [
+        f"9_{index}" for index in sorted(indices)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -263,8 +268,8 @@ def test_ranges_of_arrays(indices: set[int]) -> None:
     ],
 )
 def test_reasons_that_pass(words: str, passing: bool, too_many: bool) -> None:
-    assert bool(slurm.PASSING.search(words)) == passing
-    assert bool(slurm.TOO_MANY.search(words)) == too_many
+    assert bool(slurm_answers.PASSING.search(words)) == passing
+    assert bool(slurm_answers.TOO_MANY.search(words)) == too_many
 
 
 # When a job is over
@@ -334,7 +339,7 @@ def test_silence_of_slurm_is_neither_success_nor_failure(
 
 def test_a_damaged_result_is_none(attempt: Attempt) -> None:
     JobPaths(attempt.folder, attempt.id, 0).result_pickle.write_bytes(b"\x80\x04cut")
-    assert cluster.read_result(attempt) is None
+    assert read_result(attempt) is None
 
 
 class Bomb:
@@ -347,7 +352,7 @@ class Bomb:
 
 def test_a_result_that_would_run_something_is_none(attempt: Attempt, tmp_path: Path) -> None:
     leave(attempt, "success", Bomb(tmp_path / "went-off"))
-    assert cluster.read_result(attempt) is None
+    assert read_result(attempt) is None
     assert not (tmp_path / "went-off").exists()
 
 
@@ -385,7 +390,7 @@ def test_out_of_memory_without_control_groups_is_told_from_slurms_message(attemp
         "slurmstepd-n1: error: StepId=4.0 exceeded memory limit (112 > 104), being killed\n"
     )
     TaskState(node="n1").write(attempt.state_file)
-    assert "out of memory on n1" in cluster.cause_of(attempt, OVER, None)
+    assert "out of memory on n1" in cause_of(attempt, OVER, None)
 
 
 # The pool of this machine

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import sys
 import threading
@@ -24,37 +23,35 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from submitit.core.utils import JobPaths
 
-from snakemake_executor_plugin_submitit.cluster import (
+from snakemake_executor_plugin_submitit.clusters.cluster import (
     Cluster,
-    Judge,
-    Outcome,
     Refused,
     State,
     Submission,
     TryLater,
-    end_of,
     parts,
-    printed_by_cluster,
-    read_result,
-    refresh,
 )
-from snakemake_executor_plugin_submitit.debug import Debug
-from snakemake_executor_plugin_submitit.describe import members, record_of
+from snakemake_executor_plugin_submitit.clusters.debug import Debug
+from snakemake_executor_plugin_submitit.clusters.local import Local
+from snakemake_executor_plugin_submitit.clusters.pool import Pool, gpu_ids, gpus_of_this_machine
+from snakemake_executor_plugin_submitit.clusters.slurm import Slurm
+from snakemake_executor_plugin_submitit.clusters.slurm_answers import HELD, NEVER
 from snakemake_executor_plugin_submitit.interrupts import Interrupt, uninterrupted
+from snakemake_executor_plugin_submitit.jobs.records import members, record_of, title
+from snakemake_executor_plugin_submitit.jobs.request import BadRequest, Request, request_of
 from snakemake_executor_plugin_submitit.journal import (
     Attempt,
     JobRecord,
     Journal,
     JournalInUse,
 )
-from snakemake_executor_plugin_submitit.local import Local, Pool, gpu_ids, gpus_of_this_machine
-from snakemake_executor_plugin_submitit.request import BadRequest, Request, request_of
+from snakemake_executor_plugin_submitit.results.files import read_result, refresh
+from snakemake_executor_plugin_submitit.results.judge import Judge, Outcome
+from snakemake_executor_plugin_submitit.results.logs import end_of, last_lines, printed_by_cluster
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
-from snakemake_executor_plugin_submitit.slurm import HELD, NEVER, Slurm
 from snakemake_executor_plugin_submitit.state import TaskState
 from snakemake_executor_plugin_submitit.task import Task
 
-TAIL_LINES = 15
 LONGEST_BACKOFF_SECONDS = 60.0
 SETTLE_SECONDS = 30.0
 """How long an sbatch that a killed head left behind may take to be accepted."""
@@ -236,20 +233,20 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         replace = attempt.cancelled or changed
         if attempt.cancelled:
             self.logger.info(
-                f"Job {attempt.id} ({_title(ready.record)}) was cancelled: submitted anew as soon "
+                f"Job {attempt.id} ({title(ready.record)}) was cancelled: submitted anew as soon "
                 f"as it is over."
             )
             cluster.cancel([attempt])  # Perhaps it was never told.
         elif replace:
             self.logger.info(
-                f"Job {attempt.id} makes {_title(ready.record)} from other inputs or params: "
+                f"Job {attempt.id} makes {title(ready.record)} from other inputs or params: "
                 f"cancelled, to be submitted anew."
             )
             self._journal.cancelled([attempt])
             cluster.cancel([attempt])
         else:
             self.logger.info(
-                f"Attached to job {attempt.id} of an earlier run: {_title(ready.record)}, "
+                f"Attached to job {attempt.id} of an earlier run: {title(ready.record)}, "
                 f"log: {attempt.job.log}"
             )
         self._watch(_Running(ready, attempt, attached=True, replace=replace))
@@ -295,7 +292,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         attempts = self._journal.submissions[submission.id]
         for ready, attempt in zip(batch.jobs, attempts, strict=True):
             self.logger.info(
-                f"Submitted {_title(ready.record)} as job {attempt.id}, log: {ready.record.log}"
+                f"Submitted {title(ready.record)} as job {attempt.id}, log: {ready.record.log}"
             )
             self._watch(_Running(ready, attempt))
         if self._leaving:  # Ctrl-C came while the cluster thought about it.
@@ -421,7 +418,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 if not running.replace:
                     said = "was done" if outcome.done else f"failed: {outcome.cause}"
                     self.logger.info(
-                        f"Job {attempt.id} of an earlier run {said}; {_title(attempt.job)} is "
+                        f"Job {attempt.id} of an earlier run {said}; {title(attempt.job)} is "
                         f"submitted anew."
                     )
                 self._place([running.ready])
@@ -497,7 +494,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 else f"it is given up in {self._settings.pending_patience} s"
             )
             self.logger.warning(
-                f"Job {attempt.id} ({_title(attempt.job)}) cannot start: SLURM says "
+                f"Job {attempt.id} ({title(attempt.job)}) cannot start: SLURM says "
                 f"{state.reason}; {what}."
             )
         if held:
@@ -531,9 +528,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         node = state.node or (own.node if own else "") or attempt.host
         summary = f"job {attempt.id} on {node}: {cause}"
         self._note_in_rule_log(info.job, summary)
-        tail = _last_lines(end_of(Path(attempt.job.log)) or printed_by_cluster(attempt))
+        tail = last_lines(end_of(Path(attempt.job.log)) or printed_by_cluster(attempt))
         lines = "".join(f"\n        {line}" for line in tail)
-        message = f"{_title(attempt.job)} failed: {summary}\n    job log: {attempt.job.log}"
+        message = f"{title(attempt.job)} failed: {summary}\n    job log: {attempt.job.log}"
         self.report_job_error(info, msg=message + (f", which ends:{lines}" if tail else ""))
 
     def _note_in_rule_log(self, job: Any, message: str) -> None:
@@ -630,10 +627,6 @@ def _open_journal(folder: Path) -> Journal:
         raise WorkflowError(f"cannot write {folder}: {error.strerror}") from None
 
 
-def _title(record: JobRecord) -> str:
-    return record.name if record.label == record.key else f"{record.name} {record.label}"
-
-
 def _missing(outputs: Sequence[str]) -> str | None:
     return next((path for path in outputs if not Path(path).exists()), None)
 
@@ -641,11 +634,6 @@ def _missing(outputs: Sequence[str]) -> str | None:
 def _collected(attempt: Attempt) -> Outcome | None:
     """The outcome of an attempt that was collected for another job of its group."""
     return None if attempt.outcome is None else Outcome(attempt.outcome == "done", attempt.cause)
-
-
-def _last_lines(text: str) -> list[str]:
-    """The last lines, without empty ones."""
-    return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()][-TAIL_LINES:]
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

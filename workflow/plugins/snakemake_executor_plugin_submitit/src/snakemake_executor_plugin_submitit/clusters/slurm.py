@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,49 +13,29 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedJobError, JobPaths
 
-from snakemake_executor_plugin_submitit.cluster import (
+from snakemake_executor_plugin_submitit.clusters.cluster import (
     Cluster,
-    Phase,
     Refused,
     State,
     Submission,
     TryLater,
-    job_environment,
     parts,
+)
+from snakemake_executor_plugin_submitit.clusters.environment import job_environment
+from snakemake_executor_plugin_submitit.clusters.slurm_answers import (
+    PASSING,
+    TOO_MANY,
+    ask,
+    history,
+    read_states,
+    run_command,
 )
 from snakemake_executor_plugin_submitit.interrupts import uninterrupted
 from snakemake_executor_plugin_submitit.journal import Attempt
 from snakemake_executor_plugin_submitit.task import Task
 
-ACTIVE = frozenset(
-    {"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_FED"}
-    | {"REQUEUE_HOLD", "RESIZING", "RESV_DEL_HOLD", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT"}
-    | {"STOPPED"}
-)
-PASSING = re.compile(
-    r"unable to contact|timed out|connection (refused|reset|failure)|temporarily|standby"
-    r"|zero bytes were transmitted|transport endpoint|communication connection|not responding"
-    r"|socket|try again|unexpected message received",
-    re.IGNORECASE,
-)
-"""What sbatch says when the controller is away or busy."""
-TOO_MANY = re.compile(r"submit\w*limit|maxsubmit|job submit limit|max\w*jobs?limit", re.IGNORECASE)
-"""What sbatch says when a user has as many jobs in the queue as are allowed."""
-NEVER = frozenset(
-    {"PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit", "BadConstraints"}
-    | {"AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS", "MaxMemPerLimit"}
-    | {"AssocMaxCpuPerJobLimit", "AssocMaxWallDurationPerJobLimit", "AssocMaxGRESPerJob"}
-    | {"QOSMaxCpuPerJobLimit", "QOSMaxWallDurationPerJobLimit", "QOSMaxMemoryPerJob"}
-    | {"QOSMaxGRESPerJob", "DependencyNeverSatisfied"}
-)
-"""Reasons for which a pending job never starts, unless somebody changes the job or the cluster."""
-HELD = frozenset(
-    {"JobHeldAdmin", "JobHeldUser", "JobHoldMaxRequeue", "launch_failed_requeued_held"}
-)
-"""Reasons for which a pending job waits until somebody releases it."""
 UNLIMITED_TIMEOUTS = 10**6
 """submitit would count preemptions of short jobs as timeouts; `Task` counts for itself."""
-COMMAND_TIMEOUT_SECONDS = 30
 IDS_A_COMMAND = 500
 
 
@@ -118,12 +97,12 @@ class Slurm(Cluster):
 
     def _find(self, name: str, count: int) -> list[str] | None:
         """The ids of an accepted submission, by its name; for one that may not have been."""
-        answer = _ask("squeue", "--noheader", "--states=all", f"--name={name}", "--format=%F")
+        answer = ask("squeue", "--noheader", "--states=all", f"--name={name}", "--format=%F")
         if answer is None:
             raise TryLater("SLURM does not answer")
         base = answer.split()
         if not base:
-            past = _ask("sacct", "-n", "-X", "-P", "-S", "now-2days", "--name", name, "-o", "JobID")
+            past = ask("sacct", "-n", "-X", "-P", "-S", "now-2days", "--name", name, "-o", "JobID")
             base = [line.split("_")[0] for line in (past or "").split()]
         if not base:
             return None
@@ -140,13 +119,13 @@ class Slurm(Cluster):
         return self._states
 
     def _query(self, ids: Sequence[str]) -> dict[str, State]:
-        queue = _ask(
+        queue = ask(
             "squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}",
             "--format=%i|%T|%N|%r",
         )  # fmt: skip
-        states = _read_states(queue or "")
+        states = read_states(queue or "")
         missing = [job_id for job_id in ids if job_id not in states]
-        past = _history(missing) if missing else {}
+        past = history(missing) if missing else {}
         for job_id in missing:
             away = State("gone" if queue is not None else "unknown")
             states[job_id] = past.get(job_id, away)
@@ -164,63 +143,8 @@ class Slurm(Cluster):
 
 def _cancelled(command: Sequence[str]) -> bool:
     """Whether SLURM took it; jobs that are over are no reason for complaint."""
-    answer = _run(*command)
+    answer = run_command(*command)
     return answer is not None and PASSING.search(answer.stderr) is None
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
-    """Run a command of SLURM; None if it cannot be started or does not come back."""
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_SECONDS,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the head process alone.
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-
-
-def _ask(*command: str) -> str | None:
-    """What a command of SLURM prints; None if it fails."""
-    answer = _run(*command)
-    return answer.stdout if answer is not None and answer.returncode == 0 else None
-
-
-def _read_states(text: str) -> dict[str, State]:
-    """Lines of id|state|node|reason; sacct's `CANCELLED by 0` is one word here."""
-    states = {}
-    for line in text.splitlines():
-        job_id, word, node, reason = [*line.split("|"), "", "", ""][:4]
-        word = word.split()[0] if word.split() else ""
-        reason = reason.replace(" ", "_")  # Some are written either way.
-        for single in _expand(job_id):
-            phase: Phase = "active" if word in ACTIVE else "over"
-            states[single] = State(phase, word, node, reason)
-    return states
-
-
-def _expand(job_id: str) -> list[str]:
-    """`12_[3-5,7%2]` is four jobs; other ids are one."""
-    match = re.fullmatch(r"(\d+)_\[([\d,-]+)(%\d+)?\]", job_id)
-    if match is None:
-        return [job_id]
-    ids = []
-    for part in match[2].split(","):
-        low, _, high = part.partition("-")
-        ids += [f"{match[1]}_{index}" for index in range(int(low), int(high or low) + 1)]
-    return ids
-
-
-def _history(ids: Sequence[str]) -> dict[str, State]:
-    """What accounting says of jobs that left the queue; nothing if there is no accounting."""
-    jobs = ",".join(dict.fromkeys(job_id.split("_")[0] for job_id in ids))
-    answer = _ask(
-        "sacct", "-n", "-X", "-P", "-S", "now-30days", "-j", jobs, "-o", "JobID,State,NodeList"
-    )  # fmt: skip
-    return _read_states(answer or "")
 
 
 def _complete(folder: Path, ids: Sequence[str]) -> None:

@@ -36,6 +36,11 @@ def record_of(job: Any, logs: Path) -> JobRecord:
     )
 
 
+def title(record: JobRecord) -> str:
+    """What a job is called in messages: its rule or group, and its wildcards."""
+    return record.name if record.label == record.key else f"{record.name} {record.label}"
+
+
 def members(job: Any) -> Iterable[Any]:
     """The jobs of a group, or the job itself."""
     return sorted(job.jobs, key=str) if job.is_group() else [job]

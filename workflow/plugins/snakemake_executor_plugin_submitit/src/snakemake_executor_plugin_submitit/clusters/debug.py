@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import submitit
 from submitit.core.utils import JobPaths, cloudpickle_dump
 
-from snakemake_executor_plugin_submitit.cluster import Cluster, State, Submission
+from snakemake_executor_plugin_submitit.clusters.cluster import Cluster, State, Submission
 from snakemake_executor_plugin_submitit.journal import Attempt
 from snakemake_executor_plugin_submitit.task import JobFailed
 

@@ -1,0 +1,1 @@
+"""Where jobs run: what every cluster can do, and each kind of cluster."""

@@ -1,0 +1,1 @@
+"""Snakemake's jobs: who they are over runs, and what they ask of a cluster."""
