@@ -1,0 +1,1 @@
+"""What the head process does: it submits jobs, watches them, and stops."""
