@@ -8,56 +8,30 @@ is gone is the cluster's to say.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from submitit.core.utils import DelayedSubmission
 
+from snakemake_executor_plugin_submitit.node.log import keep_rule_logs, output_to
+from snakemake_executor_plugin_submitit.node.signals import Signals, ignore_signals, signal_group
+from snakemake_executor_plugin_submitit.node.slurm import job_id, still_running
 from snakemake_executor_plugin_submitit.state import HEARTBEAT_SECONDS, TaskState
 
 SIGNALS_EARLY_SECONDS = 60.0
 """SLURM may send the signal of a time limit up to so much earlier than asked for."""
 LAST_SECONDS = 15.0
 """Before the time limit, for going back into the queue."""
-_ACTIVE = ("RUNNING", "SUSPENDED", "CONFIGURING")
 
 
 class JobFailed(RuntimeError):
     """The command of a job failed; says how."""
-
-
-class _Signals:
-    """Notes SIGTERM and SIGUSR2 instead of acting on them."""
-
-    def __init__(self) -> None:
-        self.terminate: float | None = None
-        self.save: float | None = None
-        self.requeue = signal.getsignal(signal.SIGUSR2)
-        """submitit's handler: writes the job anew, puts it back into the queue and exits."""
-
-    def install(self) -> None:
-        signal.signal(signal.SIGTERM, self._note)
-        signal.signal(signal.SIGUSR2, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            self.terminate = self.terminate or time.monotonic()
-        else:
-            self.save = self.save or time.monotonic()
-
-    @property
-    def any(self) -> bool:
-        return self.terminate is not None or self.save is not None
 
 
 @dataclass
@@ -90,9 +64,9 @@ class Task:
             JobFailed: it failed, ran into too many time limits, or files are missing.
             SystemExit: it was stopped, or put back into the queue.
         """
-        signals = _Signals()
+        signals = Signals()
         self._begin()
-        with self._output_to_log():
+        with output_to(self.log, self._describe()):
             try:
                 self._wait_for(self.inputs, "input")
                 self._run(signals)
@@ -111,7 +85,7 @@ class Task:
         before = TaskState.read(self.state_file) or TaskState()
         now = time.time()
         self._state = TaskState(
-            id=_job_id(),
+            id=job_id(),
             node=os.environ.get("SLURMD_NODENAME") or platform.node(),
             gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
             pid=os.getpid(),
@@ -125,26 +99,6 @@ class Task:
     def _set_phase(self, phase: str, cause: str = "") -> None:
         self._state.phase, self._state.cause = phase, cause
         self._state.write(self.state_file)
-
-    @contextlib.contextmanager
-    def _output_to_log(self) -> Iterator[None]:
-        """Let everything that this process and its children print go to the job's log."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("a", encoding="utf-8") as log:
-            print(f"== {self._describe()}", file=log, flush=True)
-            before = [(number, os.dup(number)) for number in (1, 2)]
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for number, _ in before:
-                os.dup2(log.fileno(), number)
-            try:
-                yield
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                for number, copy in before:
-                    os.dup2(copy, number)
-                    os.close(copy)
 
     def _describe(self) -> str:
         state = self._state
@@ -163,7 +117,7 @@ class Task:
                 )
             time.sleep(0.5)
 
-    def _run(self, signals: _Signals) -> None:
+    def _run(self, signals: Signals) -> None:
         """Run the command; returns if it succeeded."""
         with subprocess.Popen(
             self.command,
@@ -171,7 +125,7 @@ class Task:
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_ignore_signals,
+            preexec_fn=ignore_signals,
         ) as process:
             self._state.command_pid = process.pid
             if callable(signals.requeue):  # Not in the `debug` cluster, in the user's own process.
@@ -180,7 +134,7 @@ class Task:
             try:
                 self._watch(process, signals)
             except BaseException:
-                _signal_group(process.pid, signal.SIGKILL)
+                signal_group(process.pid, signal.SIGKILL)
                 raise
         if process.returncode == 0:
             return
@@ -188,7 +142,7 @@ class Task:
             self._leave(signals)
         raise JobFailed(_exit_reason(process.returncode))
 
-    def _watch(self, process: subprocess.Popen[bytes], signals: _Signals) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], signals: Signals) -> None:
         """Wait for the command, passing on what it is told by signals."""
         started = heartbeat = told = time.monotonic()
         while process.poll() is None:
@@ -202,10 +156,10 @@ class Task:
                 if self._state.phase == "running":
                     self._set_phase("saving")
                 number = signal.SIGTERM if signals.terminate else signal.SIGUSR2
-                _signal_group(process.pid, number)
+                signal_group(process.pid, number)
             if signals.save is not None and self._is_late(now - signals.save):
                 print("error: not saved in time; stopped", flush=True)
-                _signal_group(process.pid, signal.SIGKILL)
+                signal_group(process.pid, signal.SIGKILL)
             time.sleep(min(0.5, 0.02 + (now - started) / 20))
 
     def _is_late(self, seconds_since_signal: float) -> bool:
@@ -215,18 +169,13 @@ class Task:
         spent = time.time() - self._state.started_at
         return self.time_limit_seconds is None or spent > self.time_limit_seconds - LAST_SECONDS
 
-    def _leave(self, signals: _Signals) -> None:
+    def _leave(self, signals: Signals) -> None:
         """After a signal: back into the queue, or gone. Returns only by an exception."""
-        self._keep_rule_logs()
+        keep_rule_logs(self.directory, self.rule_logs)
         timed_out = signals.terminate is None and self._near_time_limit()
         if timed_out:
-            self.timeouts += 1
-            if self.timeouts > self.restarts:
-                raise JobFailed(
-                    f"ran into its time limit {self.timeouts} times and was not finished: give it "
-                    f"more time (runtime) or more restarts"
-                )
-        elif signals.terminate is not None and not _still_running():
+            self._count_time_limit()
+        elif signals.terminate is not None and not still_running():
             # The cluster ends it: cancelled for good, or put back into the queue by others.
             self._set_phase("stopped")
             sys.stdout.flush()
@@ -234,6 +183,18 @@ class Task:
         self._state.timeouts = self.timeouts
         self._set_phase("requeued")
         print(f"back into the queue ({'time limit' if timed_out else 'preempted'})", flush=True)
+        self._requeue(signals)
+
+    def _count_time_limit(self) -> None:
+        self.timeouts += 1
+        if self.timeouts > self.restarts:
+            raise JobFailed(
+                f"ran into its time limit {self.timeouts} times and was not finished: give it "
+                f"more time (runtime) or more restarts"
+            )
+
+    def _requeue(self, signals: Signals) -> None:
+        """Until it is done: submitit's handler exits then."""
         while True:
             try:
                 assert callable(signals.requeue)
@@ -251,33 +212,8 @@ class Task:
         early = self.grace_seconds + SIGNALS_EARLY_SECONDS
         return spent >= 0.8 * (self.time_limit_seconds - early)
 
-    def _keep_rule_logs(self) -> None:
-        """Copy the rule's logs into the job's: Snakemake removes them at the next start."""
-        for path in self.rule_logs:
-            with contextlib.suppress(OSError), Path(self.directory, path).open("rb") as source:
-                print(f"-- {path}", flush=True)
-                with open(1, "wb", closefd=False) as out:
-                    shutil.copyfileobj(source, out)
-
 
 _WHEN = {"input": "this job started", "output": "its command ended without an error"}
-
-
-def _job_id() -> str:
-    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    if array:
-        return f"{array}_{index}"
-    return os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID") or "debug"
-
-
-def _ignore_signals() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-
-
-def _signal_group(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
 
 
 def _exit_reason(code: int) -> str:
@@ -286,21 +222,3 @@ def _exit_reason(code: int) -> str:
     if code < 0:
         return f"its command was ended by {signal.Signals(-code).name}"
     return f"its command exited with {code}"
-
-
-def _still_running() -> bool:
-    """Whether SLURM counts this job as running still: then it is preempted and has to leave.
-
-    A job that exits by itself within the grace time of a preemption would count as failed.
-    """
-    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
-        return False
-    while True:  # Until SLURM answers, or kills this process.
-        answer = subprocess.run(
-            ["scontrol", "show", "job", "--oneliner", _job_id()], capture_output=True, text=True
-        )
-        if answer.returncode == 0:
-            return any(f"JobState={state}" in answer.stdout for state in _ACTIVE)
-        if "Invalid job id" in answer.stderr:
-            return False
-        time.sleep(1.0)
