@@ -18,7 +18,8 @@ from raat_sweep.cost.resources import (
     resources_of_both,
     resources_of_training,
 )
-from raat_sweep.cost.throughput import Throughput, Timed
+from raat_sweep.cost.throughput import Throughput
+from raat_sweep.cost.timed_work import Timed
 
 LADDER = [30, 60, 120, 240, 480, 960, 1440]
 

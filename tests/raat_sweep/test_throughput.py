@@ -21,17 +21,17 @@ from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.files.checksums import write_json
 from raat_core.interface.operations import ImageShape
-from raat_sweep.cost.throughput import (
+from raat_sweep.cost.estimate_errors import estimate_errors
+from raat_sweep.cost.hardware import (
     CPU_FLOP_PER_SECOND,
     DEFAULT_GPU,
     ONE_CORE,
     PEAK_TFLOPS,
     SLOWEST_GPU,
-    Throughput,
-    Timed,
-    read_accuracies,
-    read_throughput,
 )
+from raat_sweep.cost.throughput import Throughput
+from raat_sweep.cost.timed_runs import read_accuracies, read_throughput
+from raat_sweep.cost.timed_work import Timed
 
 A100 = {"device": "cuda", "gpu": "NVIDIA A100-SXM4-80GB", "processor": "X", "threads": 1}
 CPU = {"device": "cpu", "processor": "X", "threads": 1}
@@ -254,7 +254,7 @@ def test_errors_are_of_cells_estimated_from_others() -> None:
     rates = {"a": 1e12, "b": 2e12, "c": 2e12, "d": 2e12}
     trainings = [timed(cell=cell, flop=rate) for cell, rate in rates.items()]
     elsewhere = timed(hardware="another", cell="e")
-    (errors,) = Throughput([*trainings, elsewhere]).errors("GPU")
+    (errors,) = estimate_errors(Throughput([*trainings, elsewhere]), "GPU")
     # a takes twice as long as the others say; of b's others, the median is right.
     assert errors.values == pytest.approx((0.5, 0.0, 0.0, 0.0))
     assert str(errors) == "on 4 trainings: median 0%, largest 50%"
@@ -267,14 +267,16 @@ def test_errors_of_attacks_are_of_all_on_a_cell() -> None:
             timed(cell=cell, kind="autoattack", seconds=autoattack),
         ]
 
-    (errors,) = Throughput([*attacks("a", 1.0, 9.0), *attacks("b", 2.0, 10.0)]).errors("GPU")
+    (errors,) = estimate_errors(
+        Throughput([*attacks("a", 1.0, 9.0), *attacks("b", 2.0, 10.0)]), "GPU"
+    )
     assert errors.kind == "cells' attacks"
     assert errors.values == pytest.approx((0.2, 1 / 6))
 
 
 def test_one_cell_alone_has_no_error() -> None:
-    assert Throughput([timed(), timed(kind="pgd")]).errors("GPU") == []
-    assert Throughput().errors("H200") == []
+    assert estimate_errors(Throughput([timed(), timed(kind="pgd")]), "GPU") == []
+    assert estimate_errors(Throughput(), "H200") == []
     # But there is something to compare it with if the hardware was timed.
-    (errors,) = Throughput([timed(), timed(cell="", flop=2e12)]).errors("GPU")
+    (errors,) = estimate_errors(Throughput([timed(), timed(cell="", flop=2e12)]), "GPU")
     assert errors.values == pytest.approx((0.5,))

@@ -15,7 +15,8 @@ from raat_sweep.cost.resources import (
     resources_of_both,
     resources_of_training,
 )
-from raat_sweep.cost.throughput import Throughput, read_throughput
+from raat_sweep.cost.throughput import Throughput
+from raat_sweep.cost.timed_runs import read_throughput
 from raat_sweep.plan.plan import Plan
 from raat_sweep.results.markers import shard_name
 from raat_sweep.rules.build import build_with_gaps

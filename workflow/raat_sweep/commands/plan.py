@@ -12,10 +12,8 @@ from raat_core.interface.operations import ImageShape
 from raat_sweep.commands.text import hours, shorten
 from raat_sweep.config.reading import read_config_file
 from raat_sweep.cost.budget import Budget, Line, estimate
-from raat_sweep.cost.throughput import (
-    Pace,
-    describe_work,
-)
+from raat_sweep.cost.hardware import Pace
+from raat_sweep.cost.timed_work import describe_work
 from raat_sweep.plan.plan import Plan
 
 HEADER = "item", "trained", "attacked", "PFLOP to do", "{unit} to do", "longest cell", "hours"

@@ -17,13 +17,11 @@ from raat_core.cost.timing import Kind, kind_of, kind_of_training
 from raat_core.errors import UserError
 from raat_core.interface.operations import ImageShape
 from raat_core.validation import format_fraction, suggest
+from raat_sweep.cost.estimate_errors import estimate_errors
+from raat_sweep.cost.hardware import Pace
 from raat_sweep.cost.resources import resources_of_both
-from raat_sweep.cost.throughput import (
-    Pace,
-    Throughput,
-    read_accuracies,
-    read_throughput,
-)
+from raat_sweep.cost.throughput import Throughput
+from raat_sweep.cost.timed_runs import read_accuracies, read_throughput
 from raat_sweep.plan.plan import Plan
 from raat_sweep.results.listing import names_in
 
@@ -40,7 +38,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Work:
+class RemainingWork:
     """What is left of a cell: its training, and its attack jobs by name of their list."""
 
     is_trained: bool
@@ -88,25 +86,25 @@ def estimate(plan: Plan, items: Sequence[str] = (), gpu: str | None = None) -> B
     for item in items:
         if item not in plan.config.items:
             raise UserError(f"item '{item}'{suggest(item, plan.config.items)}")
-    parts = {item: _parts(plan, item) for item in dict.fromkeys(items or plan.config.items)}
-    everything = _merged(parts.values())
+    jobs = {item: _jobs_of(plan, item) for item in dict.fromkeys(items or plan.config.items)}
+    everything = _merged(jobs.values())
     throughput = read_throughput(Path(plan.config.results), plan.cells)
     if gpu is None:
         hardware = throughput.default(on_gpu=_asks_for_gpu(plan, everything))
     else:
         hardware = throughput.find(gpu)
     estimator = _Estimator(plan, throughput, hardware)
-    works = {cell: estimator.work(cell, jobs) for cell, jobs in everything.items()}
-    counts = Counter(cell for part in parts.values() for cell in part)
+    left = {cell: estimator.remaining(cell, lists) for cell, lists in everything.items()}
+    counts = Counter(cell for cells in jobs.values() for cell in cells)
     return Budget(
         hardware=hardware,
         on_gpu=throughput.is_gpu(hardware),
-        lines=[_line(item, part, works) for item, part in parts.items()],
-        total=_line("total", everything, works),
+        lines=[_line(item, of_item, left) for item, of_item in jobs.items()],
+        total=_line("total", everything, left),
         shared=sum(count > 1 for count in counts.values()),
         paces=estimator.paces,
         assumed=sorted(estimator.assumed),
-        errors=[str(error) for error in throughput.errors(hardware)],
+        errors=[str(error) for error in estimate_errors(throughput, hardware)],
         warnings=throughput.warnings,
     )
 
@@ -115,28 +113,28 @@ _Jobs = Mapping[str, Sequence[str]]
 """Names of attack lists by name of cell."""
 
 
-def _parts(plan: Plan, item: str) -> _Jobs:
+def _jobs_of(plan: Plan, item: str) -> _Jobs:
     jobs: dict[str, list[str]] = {cell: [] for cell in plan.curves_of(item)}
     for cell, attacks in plan.jobs_of(item):
         jobs.setdefault(cell, []).append(attacks)
     return jobs
 
 
-def _merged(parts: Iterable[_Jobs]) -> _Jobs:
+def _merged(several: Iterable[_Jobs]) -> _Jobs:
     merged: dict[str, dict[str, None]] = defaultdict(dict)
-    for part in parts:
-        for cell, jobs in part.items():
+    for some in several:
+        for cell, jobs in some.items():
             merged[cell].update(dict.fromkeys(jobs))
     return {cell: list(jobs) for cell, jobs in merged.items()}
 
 
-def _asks_for_gpu(plan: Plan, parts: _Jobs) -> bool:
+def _asks_for_gpu(plan: Plan, jobs: _Jobs) -> bool:
     """Whether any cell does: the small ones beside it take hardly any time."""
     return any(
         resources_of_both(
-            plan.cells[cell], tuple(a for job in jobs for a in plan.jobs[cell, job].attacks)
+            plan.cells[cell], tuple(a for name in lists for a in plan.jobs[cell, name].attacks)
         ).gpu
-        for cell, jobs in parts.items()
+        for cell, lists in jobs.items()
     )
 
 
@@ -150,7 +148,7 @@ class _Estimator:
         self.assumed: set[str] = set()
         self._like = _mean_accuracies(plan, throughput.accuracies)
 
-    def work(self, name: str, jobs: Sequence[str]) -> Work:
+    def remaining(self, name: str, jobs: Sequence[str]) -> RemainingWork:
         """What is left of a cell and of some of its attack jobs."""
         cell, folder = self.plan.cells[name], CellFolder(self.cells / name)
         files = names_in(folder.path)
@@ -167,7 +165,7 @@ class _Estimator:
             else:
                 wanted = self.plan.jobs[name, job]
                 attacks[job] = self._attacks(cell, folder, wanted, is_trained)
-        return Work(is_trained, training, attacks)
+        return RemainingWork(is_trained, training, attacks)
 
     def _attacks(
         self, cell: Cell, folder: CellFolder, wanted: EvaluationList, is_trained: bool
@@ -218,15 +216,15 @@ def _mean_accuracies(plan: Plan, accuracies: Mapping[str, Accuracies]) -> dict[o
     }
 
 
-def _line(name: str, parts: _Jobs, works: Mapping[str, Work]) -> Line:
-    costs = {cell: _left(works[cell], jobs) for cell, jobs in parts.items()}
-    attacks = [works[cell].attacks[job] for cell, jobs in parts.items() for job in jobs]
+def _line(name: str, jobs: _Jobs, left: Mapping[str, RemainingWork]) -> Line:
+    costs = {cell: _cost_of(left[cell], lists) for cell, lists in jobs.items()}
+    attacks = [left[cell].attacks[job] for cell, lists in jobs.items() for job in lists]
     longest = max(costs, key=lambda cell: costs[cell].seconds, default="")
     seconds = costs[longest].seconds if longest else 0.0
     return Line(
         name=name,
-        cells=len(parts),
-        trained=sum(works[cell].is_trained for cell in parts),
+        cells=len(jobs),
+        trained=sum(left[cell].is_trained for cell in jobs),
         jobs=len(attacks),
         attacked=attacks.count(None),
         cost=sum(costs.values(), Cost()),
@@ -235,7 +233,7 @@ def _line(name: str, parts: _Jobs, works: Mapping[str, Work]) -> Line:
     )
 
 
-def _left(work: Work, jobs: Sequence[str]) -> Cost:
+def _cost_of(left: RemainingWork, jobs: Sequence[str]) -> Cost:
     """Of a cell, for an item that has some of its attack jobs."""
-    missing = (cost for job in jobs if (cost := work.attacks[job]) is not None)
-    return sum(missing, work.training)
+    missing = (cost for job in jobs if (cost := left.attacks[job]) is not None)
+    return sum(missing, left.training)
