@@ -86,9 +86,9 @@ def train(plan: Plan, name: str, epochs: int = 4, *, seconds: float = 60.0) -> C
 
 def finish(plan: Plan, name: str) -> None:
     here = train(plan, name)
-    for cell, attacks in plan.jobs:
+    for cell, attacks in plan.jobs.lists:
         if cell == name:
-            write_json(here.path / plan.attack_summary(cell, attacks), {"attacks": []})
+            write_json(here.path / plan.jobs.summary_name(cell, attacks), {"attacks": []})
 
 
 def line_of(budget: Budget, name: str) -> Line:
@@ -99,7 +99,9 @@ def line_of(budget: Budget, name: str) -> Line:
 def flop_of(plan: Plan, name: str, accuracies: Accuracies | None = None) -> float:
     """Of a whole cell with all its attacks."""
     cell = plan.cells[name]
-    attacks = [a for (one, _), chosen in plan.jobs.items() if one == name for a in chosen.attacks]
+    attacks = [
+        a for (one, _), chosen in plan.jobs.lists.items() if one == name for a in chosen.attacks
+    ]
     return training_flop(cell, accuracies) + sum(
         evaluation_flop(cell, attack, accuracies) for attack in attacks
     )
@@ -145,7 +147,9 @@ def test_trained_epochs_and_recorded_attacks_cost_nothing(plan: Plan) -> None:
     assert budget.total.cost.flop == pytest.approx(expected)
     here = train(plan, second)
     before = estimate(plan, ["both"]).total.cost.flop
-    ((_, attacks), *_) = [(key, chosen) for key, chosen in plan.jobs.items() if key[0] == second]
+    ((_, attacks), *_) = [
+        (key, chosen) for key, chosen in plan.jobs.lists.items() if key[0] == second
+    ]
     path = here.record(evaluation_name(attacks.attacks[1], "best"))
     path.parent.mkdir()
     path.touch()

@@ -77,10 +77,10 @@ def measured(item: dict[str, Any], accuracies: dict[tuple[str, str], list[float]
 
 
 def test_a_comparison_asks_for_what_is_published_and_claimed(plan: Plan) -> None:
-    asked = {(row["part"], row["metric"]) for row in plan.rows_of("c")}
+    asked = {(row["part"], row["metric"]) for row in plan.items["c"].rows}
     assert asked == {("t", "clean"), ("t", "pgd10"), ("0", "aa")}
     assert {cell for cell, _ in plan.jobs_of("c")} == {cell for cell, _ in plan.jobs_of("t")}
-    published = [(row["method"], row["metric"]) for row in plan.published_rows("c")]
+    published = [(row["method"], row["metric"]) for row in plan.comparisons["c"].published_rows]
     assert published == [(m, a) for m in ("PGD-AT", "RAAT") for a in ("clean", "pgd10")]
 
 
@@ -165,7 +165,8 @@ def test_what_follows_from_published_means_is_compared_too(tmp_path: Path) -> No
     rows = {(r["method"], r["metric"]): r for r in compare(frame, item).to_dict("records")}
     assert rows["PGD-AT", "nrr"]["published_mean"] == pytest.approx(2 * 80 * 40 / 120)
     assert rows["PGD-AT", "nrr"]["mean"] == pytest.approx(80)
-    assert made.unmatched("c") == {"t": 2}, "another method, and another ball"
+    unmatched = {name: table.unmatched for name, table in made.comparisons["c"].tables.items()}
+    assert unmatched == {"t": 2}, "another method, and another ball"
 
 
 @pytest.mark.parametrize("numbers", ["", CSV.replace("Digits", "digits").split("\n", 1)[1]])
@@ -222,12 +223,12 @@ def test_patterns_stand_for_varied_rows(tmp_path: Path) -> None:
     config = sweep(tmp_path, claims=[claim])
     config["methods"] = {"PGD-AT": "trades"}
     config["items"]["f"]["panels"]["a"]["grids"][0]["methods"] = ["RAAT", "PGD-AT"]
-    (resolved,) = Plan(read_config(config, "test")).claims_of("c")
+    (resolved,) = Plan(read_config(config, "test")).comparisons["c"].claims
     assert resolved.left == ("RAAT (lambda = 1)", "RAAT (lambda = 2)")
     assert resolved.right == ("PGD-AT (lambda = 1)", "PGD-AT (lambda = 2)")
     claim["right"] = ["RAAT (lambda = 1)"]
     with pytest.raises(UserError, match=r"claims\.0: 'RAAT \(lambda = 1\)' is on both sides"):
-        Plan(read_config(config, "test")).claims_of("c")
+        Plan(read_config(config, "test"))
 
 
 CONFIGS = [ROOT / "config" / name for name in ("config.yaml", "released.yaml")]
@@ -238,7 +239,7 @@ def test_the_papers_matrix_is_whole(path: Path) -> None:
     """Every published number has its cells, three seeds each; Figure 5 shares Table 1's."""
     plan = Plan(read_config_file(path))
     compared: dict[str, set[tuple[str, ...]]] = {}
-    for row in plan.published_rows("comparison"):
+    for row in plan.comparisons["comparison"].published_rows:
         compared.setdefault(row["part"], set()).add((row["dataset"], row["method"], row["metric"]))
     assert {table: len(rows) for table, rows in compared.items()} == {
         "table1": 90,  # both architectures count once
@@ -246,21 +247,21 @@ def test_the_papers_matrix_is_whole(path: Path) -> None:
         "table3": 3 * 2 * 2,
         "table5": 90,
     }
-    sizes = {name: len(plan.cells_of(name)) for name in plan.config.items}
+    sizes = {name: len(plan.items[name].cells) for name in plan.config.items}
     assert (sizes["table1"], sizes["table2"], sizes["table3"]) == (108, 3, 18)
     assert sizes["table5"] == 54
-    table1 = {cell.name for cell in plan.cells_of("table1")}
-    assert {cell.name for cell in plan.cells_of("table2")} <= table1
-    shared = [cell for cell in plan.cells_of("figure5") if cell.name in table1]
+    table1 = {cell.name for cell in plan.items["table1"].cells}
+    assert {cell.name for cell in plan.items["table2"].cells} <= table1
+    shared = [cell for cell in plan.items["figure5"].cells if cell.name in table1]
     labels = sorted({f"{cell.method.name}" for cell in shared})
     assert labels == ["cons-at", "mart", "pgd-at", "raat", "trades"]
-    assert len(plan.claims_of("comparison")) > 20
+    assert len(plan.comparisons["comparison"].claims) > 20
 
 
 def test_the_paper_and_the_released_code_differ_where_they_should() -> None:
     def settings(path: Path) -> dict[str, Cell]:
         plan = Plan(read_config_file(path))
-        rows = {(row["method"], row["seed"]): row["cell"] for row in plan.rows_of("table5")}
+        rows = {(row["method"], row["seed"]): row["cell"] for row in plan.items["table5"].rows}
         return {method: plan.cells[cell] for (method, seed), cell in rows.items() if seed == 0}
 
     paper, released = (settings(path) for path in CONFIGS)

@@ -51,7 +51,7 @@ def test_the_data_sets_of_the_paper_are_planned_without_their_files(tmp_path: Pa
     assert plan.prepared == names
     assert plan.data == tmp_path / "data"
     assert not plan.data.exists()
-    rows = [row["dataset"] for row in plan.rows_of("t")]
+    rows = [row["dataset"] for row in plan.items["t"].rows]
     assert rows == ["Digits", "CIFAR-10", "CIFAR-100", "Tiny-ImageNet"]
 
 
@@ -76,7 +76,7 @@ def test_an_image_folder_is_planned_by_what_is_in_it(tmp_path: Path) -> None:
     assert (cell.image_folder.classes, cell.image_folder.train_size) == (2, 6)
     assert str(cell.threat_model.epsilon * 255) == "4"
     assert plans[0].prepared == []
-    assert plans[0].rows_of("t")[0]["dataset"] == "mine"
+    assert plans[0].items["t"].rows[0]["dataset"] == "mine"
     assert resources_of_training(cell).runtime > 0
 
 

@@ -45,7 +45,7 @@ def test_items_share_cells() -> None:
 
 def test_a_cell_is_attacked_by_one_job_of_a_kind() -> None:
     made = plan(demo())
-    assert len({cell for cell, _ in made.jobs}) == len(made.jobs)
+    assert len({cell for cell, _ in made.jobs.lists}) == len(made.jobs.lists)
     table1 = dict(made.jobs_of("table1"))
     for cell, attacks in made.jobs_of("figure5"):
         assert table1.get(cell, attacks) == attacks
@@ -53,15 +53,15 @@ def test_a_cell_is_attacked_by_one_job_of_a_kind() -> None:
 
 def test_cells_that_two_grids_ask_for_count_once() -> None:
     config = demo()
-    before = plan(config).rows_of("table1")
+    before = plan(config).items["table1"].rows
     config["items"]["table1"]["grids"] *= 2
-    assert plan(config).rows_of("table1") == before
+    assert plan(config).items["table1"].rows == before
 
 
 def test_jobs_cover_what_items_ask_for() -> None:
     made = plan(demo())
     for item in ("table1", "table5"):
-        for row in made.rows_of(item):
+        for row in made.items[item].rows:
             lists = [attacks for cell, attacks in made.jobs_of(item) if cell == row["cell"]]
             assert lists
 
@@ -75,7 +75,7 @@ def test_a_new_seed_adds_cells_and_changes_none() -> None:
     assert set(before.cells) <= set(after.cells)
     assert len(new) == 6
     assert all("_s2_" in name for name in new)
-    assert set(before.jobs) <= set(after.jobs)
+    assert set(before.jobs.lists) <= set(after.jobs.lists)
 
 
 def test_one_changed_lambda_changes_only_its_cells() -> None:
@@ -97,7 +97,7 @@ def test_titles_and_labels_are_no_part_of_a_cell() -> None:
     text = yaml.safe_dump(changed["items"]).replace("- RAAT\n", "- my RAAT\n")
     changed["items"] = yaml.safe_load(text)
     assert set(plan(changed).cells) == set(plan(config).cells)
-    assert set(plan(changed).jobs) == set(plan(config).jobs)
+    assert set(plan(changed).jobs.lists) == set(plan(config).jobs.lists)
 
 
 def in_shards(shards: Any, **changes: Any) -> Plan:
@@ -120,12 +120,16 @@ def test_attack_lists_are_made_in_shards(shards: Any, expected: list[int]) -> No
     made = in_shards(shards)
     found = {
         made.cells[cell].architecture: count
-        for (cell, attacks), count in made.shards.items()
-        if made.jobs[cell, attacks].attacks[0].kind == "autoattack"
+        for (cell, attacks), count in made.jobs.shards.items()
+        if made.jobs.lists[cell, attacks].attacks[0].kind == "autoattack"
     }
     assert [found["resnet-mini"], found["resnet-18"]] == expected
-    assert set(made.jobs) == set(in_shards(1).jobs)
-    others = [made.shards[job] for job in made.jobs if "autoattack" not in str(made.jobs[job])]
+    assert set(made.jobs.lists) == set(in_shards(1).jobs.lists)
+    others = [
+        made.jobs.shards[job]
+        for job in made.jobs.lists
+        if "autoattack" not in str(made.jobs.lists[job])
+    ]
     assert others == [1, 1]
 
 
@@ -134,17 +138,17 @@ def test_an_attacked_list_stays_in_its_shards(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made = in_shards(3)
-    first, second = [pair for pair, count in made.shards.items() if count == 3]
+    first, second = [pair for pair, count in made.jobs.shards.items() if count == 3]
     cells = tmp_path / made.config.results / "cells"
     write_json(cells / first[0] / f"joined_{first[1]}.json", {"shards": 4})
     write_json(cells / second[0] / f"attacked_{second[1]}.json", {})
     for asked in (1, 3):
         again = in_shards(asked)
-        assert (again.shards[first], again.shards[second]) == (4, 1)
-        assert again.attack_summary(*first) == f"joined_{first[1]}.json"
-        assert again.attack_summary(*second) == f"attacked_{second[1]}.json"
+        assert (again.jobs.shards[first], again.jobs.shards[second]) == (4, 1)
+        assert again.jobs.summary_name(*first) == f"joined_{first[1]}.json"
+        assert again.jobs.summary_name(*second) == f"attacked_{second[1]}.json"
     write_json(cells / first[0] / f"joined_{first[1]}.json", {})
-    assert in_shards(3).shards[first] == 3, "a file that does not say is made again"
+    assert in_shards(3).jobs.shards[first] == 3, "a file that does not say is made again"
 
 
 def test_a_shard_asks_for_its_share_of_the_time() -> None:

@@ -91,7 +91,11 @@ class Folders:
     def lists(self, seed: int) -> list[str]:
         """Names of the files that end its two attack lists."""
         name = self.names[seed]
-        return [self.plan.attack_summary(cell, one) for cell, one in self.plan.jobs if cell == name]
+        return [
+            self.plan.jobs.summary_name(cell, one)
+            for cell, one in self.plan.jobs.lists
+            if cell == name
+        ]
 
     def attack(self, seed: int, *, lists: int = 2, seconds: float = 30.0) -> None:
         for summary in self.lists(seed)[:lists]:
@@ -320,7 +324,7 @@ def in_shards(folders: Folders, shards: int = 3) -> list[str]:
     """Have the second attack made in shards; names of the files that end them."""
     folders.config["attacks"]["pgd10"].update(shards=shards, batch_size=10)
     folders.plan = Plan(read_config(folders.config, "test"))
-    (name,) = {name for (_, name), count in folders.plan.shards.items() if count == shards}
+    (name,) = {name for (_, name), count in folders.plan.jobs.shards.items() if count == shards}
     return [f"shards/{name}_{number}of{shards}.json" for number in range(1, shards + 1)]
 
 

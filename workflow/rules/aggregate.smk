@@ -75,7 +75,7 @@ rule comparison:
 
 rule cells:
     input:
-        attacked(PLAN.jobs),
+        attacked(PLAN.jobs.lists),
     output:
         csv=f"{RESULTS}/cells.csv",
     log:

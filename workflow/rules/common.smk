@@ -70,13 +70,13 @@ def everything():
 
 def trained(cell):
     """The file that says that a cell is trained."""
-    return f"{CELLS}/{cell}/{PLAN.training_summary(cell)}"
+    return f"{CELLS}/{cell}/{PLAN.jobs.training_summary_name(cell)}"
 
 
 def attacked(pairs):
     """The files that say that attack lists are done: pairs of cell and list."""
     return [
-        f"{CELLS}/{cell}/{PLAN.attack_summary(cell, attacks)}"
+        f"{CELLS}/{cell}/{PLAN.jobs.summary_name(cell, attacks)}"
         for cell, attacks in pairs
     ]
 
@@ -84,7 +84,7 @@ def attacked(pairs):
 def sources(name):
     """What an item is made from."""
     return attacked(PLAN.jobs_of(name)) + [
-        trained(cell) for cell in PLAN.curves_of(name)
+        trained(cell) for cell in PLAN.items[name].curves
     ]
 
 
@@ -101,7 +101,7 @@ def cell_spec(wildcards):
 
 def chosen(wildcards):
     """The attack list of one job."""
-    return PLAN.jobs[wildcards.cell, wildcards.attacks]
+    return PLAN.jobs.lists[wildcards.cell, wildcards.attacks]
 
 
 def attack_list(wildcards):
@@ -125,7 +125,7 @@ def throughput():
 @cache
 def asked_for(resources, cell, *attacks, **shards):
     """What a job asks for; Snakemake asks for each resource by itself."""
-    lists = [PLAN.jobs[cell, name].attacks for name in attacks]
+    lists = [PLAN.jobs.lists[cell, name].attacks for name in attacks]
     return resources(PLAN.cells[cell], *lists, throughput=throughput(), **shards)
 
 
@@ -149,7 +149,7 @@ def both_resources(wildcards):
 
 def shards_of(wildcards):
     """The files that say that the shards of an attack list are done."""
-    shards = PLAN.shards[wildcards.cell, wildcards.attacks]
+    shards = PLAN.jobs.shards[wildcards.cell, wildcards.attacks]
     return [
         f"{CELLS}/{wildcards.cell}/{shard_name(wildcards.attacks, number, shards)}"
         for number in range(1, shards + 1)

@@ -38,9 +38,10 @@ def write_comparison(measurements: pd.DataFrame, item: Mapping[str, Any], result
     """Write `NAME.csv`, `NAME.claims.csv`, `NAME.md` and `NAME.html`; equal input, equal bytes.
 
     Args:
-        measurements: what `measure` and `derive` made of `Plan.rows_of`.
-        item: `name`, `title`, `published` (from `Plan.published_rows`), `tables` (`title`, `path`,
-            `ours` by name), `claims`, `metrics` (metric: column title), `test`, `level`.
+        measurements: what `measure` and `derive` made of `PlannedItem.rows`.
+        item: `name`, `title`, `published` (from `PlannedComparison.published_rows`), `tables`
+            (`title`, `path`, `ours` by name), `claims`, `metrics` (metric: column title), `test`,
+            `level`.
         results: the folder that the files are written to.
 
     Raises:

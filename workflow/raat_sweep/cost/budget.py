@@ -114,7 +114,7 @@ _Jobs = Mapping[str, Sequence[str]]
 
 
 def _jobs_of(plan: Plan, item: str) -> _Jobs:
-    jobs: dict[str, list[str]] = {cell: [] for cell in plan.curves_of(item)}
+    jobs: dict[str, list[str]] = {cell: [] for cell in plan.items[item].curves}
     for cell, attacks in plan.jobs_of(item):
         jobs.setdefault(cell, []).append(attacks)
     return jobs
@@ -132,7 +132,8 @@ def _asks_for_gpu(plan: Plan, jobs: _Jobs) -> bool:
     """Whether any cell does: the small ones beside it take hardly any time."""
     return any(
         resources_of_both(
-            plan.cells[cell], tuple(a for name in lists for a in plan.jobs[cell, name].attacks)
+            plan.cells[cell],
+            tuple(a for name in lists for a in plan.jobs.lists[cell, name].attacks),
         ).gpu
         for cell, lists in jobs.items()
     )
@@ -160,10 +161,10 @@ class _Estimator:
             training = self._cost(cell, kind_of_training(cell.precision), flop)
         attacks: dict[str, Cost | None] = {}
         for job in jobs:
-            if self.plan.attack_summary(name, job) in files:
+            if self.plan.jobs.summary_name(name, job) in files:
                 attacks[job] = None
             else:
-                wanted = self.plan.jobs[name, job]
+                wanted = self.plan.jobs.lists[name, job]
                 attacks[job] = self._attacks(cell, folder, wanted, is_trained)
         return RemainingWork(is_trained, training, attacks)
 

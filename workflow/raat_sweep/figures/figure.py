@@ -71,7 +71,7 @@ def write_figure(points: pd.DataFrame, item: Mapping[str, Any], results: Path) -
     """Write `NAME.png`, `NAME.pdf` and `NAME.csv`; equal input gives equal bytes.
 
     Args:
-        points: what `measure` or `curves` made of `Plan.rows_of`.
+        points: what `measure` or `curves` made of `PlannedItem.rows`.
         item: `name`, `title`, `panels` (letter: `title`, `x`, `x_label`, `metrics`), `metrics`
             (metric: title), `checkpoint`, and `selection` (with `split`).
         results: the folder that the files are written to.

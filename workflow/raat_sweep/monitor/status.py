@@ -95,8 +95,9 @@ def look(plan: Plan, journal: Path, now: float | None = None) -> Sweep:
     jobs, warnings = read_jobs(journal, results / "cells", now)
     failures = Failures(results)
     lists = defaultdict(list)
-    for cell, attacks in plan.jobs:
-        summary, shards = plan.attack_summary(cell, attacks), plan.shards[cell, attacks]
+    for cell, attacks in plan.jobs.lists:
+        summary = plan.jobs.summary_name(cell, attacks)
+        shards = plan.jobs.shards[cell, attacks]
         lists[cell].append(_AttackList(attacks, summary, shards))
     works = [_work(cell, results / "cells", lists[name]) for name, cell in plan.cells.items()]
     rows = [

@@ -28,7 +28,7 @@ def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
     trained` or, where a log says why, `not trained: <why>`, with the log's path in `log`.
 
     Args:
-        rows: from `Plan.rows_of`: `cell` and `record` name the file.
+        rows: from `PlannedItem.rows`: `cell` and `record` name the file.
         cells: the folder of all cells.
     """
     failures = Failures(cells.parent)

@@ -20,7 +20,7 @@ def summarise_cited(
     What is derived is computed from the published means; it has no standard deviation.
 
     Args:
-        cited: None, or `path` and `rows` (from `Plan.published_rows`).
+        cited: None, or `path` and `rows` (from `Plan.cited_rows`).
         metrics: the columns.
         derived: `kind` and `of` by metric.
     """

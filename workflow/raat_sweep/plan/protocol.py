@@ -13,13 +13,13 @@ from raat_sweep.plan.plan import Plan
 
 def protocol_of(plan: Plan, name: str) -> list[str]:
     """Seeds, balls, training, attacks and checkpoints of an item, a sentence each."""
-    cells = plan.cells_of(name)
-    attacks = plan.attacks_of(name)
+    item, titles = plan.items[name], plan.config.titles
+    cells, attacks = item.cells, [f"{titles[n]}: {_attack(a)}" for n, a in item.attacks]
     return [
         _seeds(cells),
         "Balls: " + _join(map(_ball, cells)) + ".",
         "Training: " + _join(map(_training, cells)) + ".",
-        *([f"Attacks: {_join(f'{t}: {_attack(a)}' for t, a in attacks)}."] if attacks else []),
+        *([f"Attacks: {_join(attacks)}."] if attacks else []),
         _selection(plan, name),
     ]
 
@@ -65,7 +65,7 @@ def _attack(attack: Evaluation) -> str:
 
 def _selection(plan: Plan, name: str) -> str:
     selection = plan.config.selection
-    checkpoints = _join(plan.checkpoints_of(name))
+    checkpoints = _join(plan.items[name].checkpoints)
     every = "every epoch" if selection.every == 1 else f"every {selection.every} epochs"
     return (
         f"Checkpoint: {checkpoints}; the best is chosen by PGD-{selection.steps} accuracy on the "

@@ -13,6 +13,8 @@ from typing import Any
 
 from raat_core.cells.catalogue import ARCHITECTURES
 from raat_core.errors import UserError
+from raat_core.validation import suggest
+from raat_sweep.config.reading import find_file
 
 COLUMNS = (
     "dataset", "architecture", "norm", "epsilon", "method", "source", "metric", "mean", "std",
@@ -56,6 +58,35 @@ class Published:
             for published in self.rows
             for architecture in places.get(_place(published), ())
         ]
+
+
+class PublishedFiles:
+    """The files of published numbers that a config names; each is read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, Published] = {}
+
+    def read(self, path: str, where: str) -> Published:
+        """The numbers of a file.
+
+        Raises:
+            UserError: as `read_published`.
+        """
+        if path not in self._read:
+            self._read[path] = read_published(find_file(path), where)
+        return self._read[path]
+
+    def with_metrics(self, path: str, where: str, titles: Mapping[str, str]) -> Published:
+        """As `read`, with metrics that all have a title.
+
+        Raises:
+            UserError: as `read`, or a metric has none.
+        """
+        numbers = self.read(path, where)
+        for metric in dict.fromkeys(row["metric"] for row in numbers.rows):
+            if metric not in titles:
+                raise UserError(f"{where} = '{path}': metric '{metric}'{suggest(metric, titles)}")
+        return numbers
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,17 +1,23 @@
-"""Files that say how far attack lists are, in one job or in shards."""
+"""Files that say what is done: a training, an attack list, or a shard of one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raat_core.cells.folder import CellFolder
 from raat_core.errors import UserError
 from raat_core.files.atomic import cannot_write
 from raat_core.files.checksums import read_json
 
-if TYPE_CHECKING:
-    pass
+TRAINED = "trained.json"
+"""Name of the file that says that a cell is trained, in its folder."""
+LOOKED_AFTER = "the same command, given again, looks after it"
+
+
+def run_name(attacks: str) -> str:
+    """Name of the file that says that a cell is trained and, in the same job, a list attacked."""
+    return f"run_{attacks}.json"
 
 
 def attacked_name(attacks: str) -> str:
@@ -46,9 +52,6 @@ def shards_made_in(cell: Path, attacks: str) -> int | None:
     return made if isinstance(made, int) and made > 1 else None
 
 
-LOOKED_AFTER = "the same command, given again, looks after it"
-
-
 def forget(cell: CellFolder) -> None:
     """Remove what tells Snakemake that a cell is attacked, and if it is not trained, that it is.
 
@@ -57,9 +60,9 @@ def forget(cell: CellFolder) -> None:
     Raises:
         UserError: they cannot be removed.
     """
-    kinds = ["attacked_*.json", "joined_*.json", "run_*.json"]
+    kinds = [name("*") for name in (attacked_name, joined_name, run_name)]
     if not cell.manifest.exists():
-        kinds.append("trained.json")
+        kinds.append(TRAINED)
     for path in (path for kind in kinds for path in cell.path.glob(kind)):
         try:
             path.unlink(missing_ok=True)

@@ -14,14 +14,12 @@ from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_sweep.monitor.failures import Failures
 from raat_sweep.plan.plan import Plan
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 from raat_sweep.results.markers import LOOKED_AFTER, forget
 from raat_sweep.rules.cells_csv import write_cells
 from raat_sweep.rules.description import Description, describe, product_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def build(item: Description, *, with_gaps: bool = True) -> None:

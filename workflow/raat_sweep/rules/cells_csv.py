@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
@@ -15,11 +15,6 @@ from raat_core.errors import UserError
 from raat_core.files.atomic import write_text
 from raat_core.files.checksums import read_json
 from raat_core.validation import format_fraction
-
-if TYPE_CHECKING:
-    pass
-
-
 from raat_sweep.results.markers import LOOKED_AFTER, forget
 
 CELL_COLUMNS = (

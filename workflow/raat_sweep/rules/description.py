@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raat_sweep.config.items import Comparison, Table
 from raat_sweep.plan.plan import Plan
 from raat_sweep.plan.protocol import protocol_of
-
-if TYPE_CHECKING:
-    pass
-
 
 Description = dict[str, Any]
 
@@ -35,7 +31,7 @@ def describe(plan: Plan, name: str) -> Description:
         "title": item.title,
         "source": item.source,
         "protocol": protocol_of(plan, name),
-        "rows": plan.rows_of(name),
+        "rows": plan.items[name].rows,
         "metrics": config.titles,
         "derived": {
             metric: entry.model_dump()
@@ -47,7 +43,7 @@ def describe(plan: Plan, name: str) -> Description:
         return {**common, **_describe_comparison(plan, name, item)}
     common["checkpoint"] = item.checkpoint
     if isinstance(item, Table):
-        cited = {"path": item.cited, "rows": plan.published_rows(name)} if item.cited else None
+        cited = {"path": item.cited, "rows": plan.cited_rows(name)} if item.cited else None
         metrics = {metric: config.titles[metric] for metric in item.metrics}
         return {**common, "metrics": metrics, "ours": list(item.ours), "cited": cited}
     common["metrics"]["robust"] = f"PGD-{config.selection.steps}"
@@ -72,21 +68,21 @@ def _metrics_of(plan: Plan, name: str) -> list[str]:
 
 def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description:
     tables = {table: plan.config.items[table] for table in item.published}
-    unmatched = plan.unmatched(name)
+    planned = plan.comparisons[name]
     return {
-        "published": plan.published_rows(name),
+        "published": planned.published_rows,
         "tables": {
             table_name: {
                 "title": table.title,
                 "path": item.published[table_name],
                 "metrics": list(table.metrics),
                 "ours": list(table.ours),
-                "unmatched": unmatched[table_name],
+                "unmatched": planned.tables[table_name].unmatched,
             }
             for table_name, table in tables.items()
             if isinstance(table, Table)
         },
-        "claims": [claim.model_dump(mode="json") for claim in plan.claims_of(name)],
+        "claims": [claim.model_dump(mode="json") for claim in planned.claims],
         "test": item.test,
         "level": item.level,
     }
@@ -94,5 +90,6 @@ def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description
 
 def describe_cells(plan: Plan) -> Description:
     """As `describe`, for `cells.csv`."""
-    summaries = [[cell, plan.attack_summary(cell, attacks)] for cell, attacks in plan.jobs]
+    jobs = plan.jobs
+    summaries = [[cell, jobs.summary_name(cell, attacks)] for cell, attacks in jobs.lists]
     return {"kind": "cells", "results": plan.config.results, "summaries": summaries}

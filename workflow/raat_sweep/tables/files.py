@@ -20,7 +20,7 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
     """Write `NAME.csv`, `NAME.md`, `NAME.tex` and `NAME.cells.csv`; equal input gives equal bytes.
 
     Args:
-        measurements: what `measure` made of `Plan.rows_of`.
+        measurements: what `measure` made of `PlannedItem.rows`.
         item: `name`, `title`, `metrics` (metric: column title), `ours` (labels of methods),
             `checkpoint`, `selection` (`steps`, `split`), `derived` (`kind` and `of` by metric), and
             `cited`: None, or `path` and `rows` of published numbers.

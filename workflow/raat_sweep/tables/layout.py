@@ -66,7 +66,7 @@ def lay_out(
     """A table laid out as Table 1 of the paper.
 
     Args:
-        measurements: what `measure` made of `Plan.rows_of`.
+        measurements: what `measure` made of `PlannedItem.rows`.
         titles: column titles by metric.
         title: the caption's first sentence.
         ours: labels of the methods that a last row per data set compares with the others.

@@ -1,0 +1,79 @@
+"""From the grids of tables and figures to their points."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import Checkpoint
+from raat_core.validation import parse
+from raat_sweep.config.config import Config
+from raat_sweep.config.grid import Grid
+from raat_sweep.config.items import Figure, Panel, Table
+from raat_sweep.plan.data_sets import DataSets
+from raat_sweep.plan.points import Part, Point, distinct_points
+
+
+class Grids:
+    """Makes the cells of a config's grids."""
+
+    def __init__(self, config: Config, data_sets: DataSets) -> None:
+        self._config, self._data_sets = config, data_sets
+
+    def table(self, name: str, table: Table) -> list[Part]:
+        """A table is one part.
+
+        Raises:
+            UserError: a cell is refused, or two would stand in the same place.
+        """
+        return [self._part("", table, f"items.{name}", table.checkpoint)]
+
+    def figure(self, name: str, figure: Figure) -> list[Part]:
+        """A part for each panel.
+
+        Raises:
+            UserError: as `table`.
+        """
+        return [
+            self._part(letter, panel, f"items.{name}.panels.{letter}", figure.checkpoint)
+            for letter, panel in figure.panels.items()
+        ]
+
+    def _part(self, letter: str, shown: Table | Panel, where: str, checkpoint: Checkpoint) -> Part:
+        over_epochs = isinstance(shown, Panel) and shown.x == "epoch"
+        attacks = () if over_epochs else self._config.attacks_of(shown.metrics)
+        part = Part(letter, shown, list(self._points(where, shown.grids)), attacks, checkpoint)
+        return replace(part, points=distinct_points(where, part))
+
+    def _points(self, where: str, grids: Sequence[Grid]) -> Iterator[Point]:
+        """The cells of some grids: data sets first, seeds last."""
+        for grid in grids:
+            axes = (grid.datasets, grid.architectures, grid.methods)
+            for dataset, architecture, label in itertools.product(*axes):
+                shared = self._shared(grid, dataset, architecture)
+                for varied in _settings(grid.vary):
+                    method = self._config.methods[label].replace(varied)
+                    for seed in grid.seeds:
+                        spec = {**shared, "method": method, "seed": seed}
+                        yield Point(parse(Cell, spec, where), label, varied)
+
+    def _shared(self, grid: Grid, dataset: str, architecture: str) -> dict[str, Any]:
+        """What the cells of a grid share in their specs, but for the method."""
+        config = self._config
+        return {
+            **self._data_sets.spec(dataset),
+            "architecture": config.architectures.get(architecture, architecture),
+            "threat_model": config.threat_models[grid.threat_model].resolve(dataset),
+            "recipe": config.recipes[grid.recipe],
+            "selection": config.selection,
+            "precision": config.precision,
+        }
+
+
+def _settings(vary: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values of varied settings; one without any if none are."""
+    for values in itertools.product(*vary.values()):
+        yield dict(zip(vary, values, strict=True))

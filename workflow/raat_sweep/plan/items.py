@@ -1,0 +1,81 @@
+"""Items with their cells: the numbers that a table, figure or comparison is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import Checkpoint, Evaluation, evaluation_name
+from raat_sweep.config.items import Comparison, Item
+from raat_sweep.plan.attacks import Attacks
+from raat_sweep.plan.points import Part, Point
+
+
+@dataclass(frozen=True)
+class PlannedItem:
+    """An item of a config, and its parts with the points of each."""
+
+    item: Item
+    parts: Sequence[Part]
+    attack_settings: Attacks
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per number that an item is made of: its place in it, and the file that has it.
+
+        A row of a table has `Point.row`, one of a figure `panel`, `series` and `x`, one of a
+        comparison `part` and `Point.row`; all `seed`, `metric`, `cell` and `record`. A curve over
+        epochs is one row without `x` and `record`: its points are in the cell's history.
+        """
+        return [
+            {
+                **self._place(part, point),
+                "seed": point.cell.seed,
+                "metric": metric,
+                "cell": point.cell.name,
+                "record": self._record(part, point, metric) if part.attacks else None,
+            }
+            for part in self.parts
+            for point in part.points
+            for metric in part.metrics
+        ]
+
+    def _place(self, part: Part, point: Point) -> dict[str, Any]:
+        if isinstance(self.item, Comparison):
+            return {"part": part.name, **point.row}
+        return part.place_of(point)
+
+    def _record(self, part: Part, point: Point, attack: str) -> str:
+        return evaluation_name(self.attack_settings.on(point.cell, attack), part.checkpoint)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Its cells; none twice."""
+        points = [point for part in self.parts for point in part.points]
+        return list({point.cell.name: point.cell for point in points}.values())
+
+    @property
+    def curves(self) -> list[str]:
+        """Names of the cells of whose history it draws curves; none twice."""
+        parts = [part for part in self.parts if not part.attacks]
+        return list(dict.fromkeys(point.cell.name for part in parts for point in part.points))
+
+    @property
+    def attacks(self) -> list[tuple[str, Evaluation]]:
+        """Name and settings of every attack on its cells; none twice."""
+        asked = {(attack, cell.threat_model): cell for cell, _, attack in self.asked()}
+        return [(name, self.attack_settings.on(cell, name)) for (name, _), cell in asked.items()]
+
+    def asked(self) -> Iterator[tuple[Cell, Checkpoint, str]]:
+        """Every attack that it asks for: on which cell, at which of its checkpoints, by name."""
+        for part in self.parts:
+            for point in part.points:
+                for attack in part.attacks:
+                    yield point.cell, part.checkpoint, attack
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """Whose weights it reports; none twice."""
+        return list(dict.fromkeys(part.checkpoint for part in self.parts))
