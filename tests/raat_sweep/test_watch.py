@@ -27,7 +27,7 @@ from raat_core.files.checksums import write_arrays
 from raat_sweep.commands.text import cut, hours, shorten, span
 from raat_sweep.commands.watch import JOURNAL, render, totals
 from raat_sweep.config.reading import read_config
-from raat_sweep.monitor.status import Row, Sweep, look
+from raat_sweep.monitor.sweep import Row, SweepStatus, sweep_status
 from raat_sweep.plan.plan import Plan
 from snakemake_executor_plugin_submitit.journal import Attempt, JobRecord, Journal
 from snakemake_executor_plugin_submitit.state import TaskState
@@ -146,8 +146,8 @@ class Folders:
         assert self._journal is not None
         self._journal.cancelled([attempt])
 
-    def look(self) -> Sweep:
-        return look(self.plan, JOURNAL, NOW)
+    def look(self) -> SweepStatus:
+        return sweep_status(self.plan, JOURNAL, NOW)
 
     def row(self, seed: int = 0) -> Row:
         (row,) = [row for row in self.look().rows if row.cell == self.names[seed]]
@@ -708,7 +708,7 @@ def test_the_command_prints_once_into_a_pipe(
         command(*arguments), env=environment, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == render(look(folders.plan, JOURNAL)) + "\n"
+    assert done.stdout == render(sweep_status(folders.plan, JOURNAL)) + "\n"
 
 
 def test_a_reader_that_has_enough_is_no_error(

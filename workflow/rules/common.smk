@@ -18,7 +18,7 @@ from raat_sweep.cost.resources import (
 from raat_sweep.cost.throughput import Throughput
 from raat_sweep.cost.timed_runs import read_throughput
 from raat_sweep.plan.plan import Plan
-from raat_sweep.results.markers import shard_name
+from raat_sweep.results.markers import shard_names
 from raat_sweep.rules.build import build_with_gaps
 from raat_sweep.rules.description import describe, describe_cells, product_names
 from raat_sweep.rules.workspace import (
@@ -150,10 +150,8 @@ def both_resources(wildcards):
 def shards_of(wildcards):
     """The files that say that the shards of an attack list are done."""
     shards = PLAN.jobs.shards[wildcards.cell, wildcards.attacks]
-    return [
-        f"{CELLS}/{wildcards.cell}/{shard_name(wildcards.attacks, number, shards)}"
-        for number in range(1, shards + 1)
-    ]
+    names = shard_names(wildcards.attacks, shards)
+    return [f"{CELLS}/{wildcards.cell}/{name}" for name in names]
 
 
 def unfinished_items():

@@ -12,8 +12,9 @@ from typing import TextIO
 
 from raat_sweep.commands.text import cut, hours, shorten, span
 from raat_sweep.config.reading import read_config_file
+from raat_sweep.monitor.forecast import Forecast
 from raat_sweep.monitor.jobs import STATES
-from raat_sweep.monitor.status import Forecast, Row, Sweep, look
+from raat_sweep.monitor.sweep import Row, SweepStatus, sweep_status
 from raat_sweep.plan.plan import Plan
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[3] / "config/config.yaml"
@@ -26,7 +27,7 @@ HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def watch(config: Path, every: float, once: bool, out: TextIO | None = None) -> None:
-    """Print where a sweep stands; on a terminal again and again in place, until Ctrl-C.
+    """Print the status of a sweep; on a terminal again and again in place, until Ctrl-C.
 
     Args:
         config: the sweep's.
@@ -41,13 +42,13 @@ def watch(config: Path, every: float, once: bool, out: TextIO | None = None) -> 
     plan = Plan(read_config_file(config))
     if once or not out.isatty():
         width = shutil.get_terminal_size().columns if out.isatty() else None
-        print(render(look(plan, JOURNAL), width), file=out)
+        print(render(sweep_status(plan, JOURNAL), width), file=out)
         return
     try:
         while True:
             size = shutil.get_terminal_size()
             title = f"{config}  {plan.config.results}  {time.strftime('%Y-%m-%d %H:%M:%S')}"
-            text = render(look(plan, JOURNAL), size.columns, size.lines - 2)
+            text = render(sweep_status(plan, JOURNAL), size.columns, size.lines - 2)
             lines = [cut(title, size.columns), *text.splitlines()]
             screen = "".join(f"{line}{CLEAR_LINE}\n" for line in lines)
             out.write(f"{HOME}{screen}{CLEAR_BELOW}")
@@ -57,7 +58,7 @@ def watch(config: Path, every: float, once: bool, out: TextIO | None = None) -> 
         print(file=out)
 
 
-def render(sweep: Sweep, width: int | None = None, height: int | None = None) -> str:
+def render(sweep: SweepStatus, width: int | None = None, height: int | None = None) -> str:
     """The table of all cells, and a line of totals.
 
     Args:
@@ -120,7 +121,7 @@ def _cause(row: Row) -> str:
     return f"{row.cause or 'no file says why'}{f' (log: {row.log})' if row.log else ''}"
 
 
-def totals(sweep: Sweep) -> str:
+def totals(sweep: SweepStatus) -> str:
     """How many cells are in each state, what they took, and when the rest is done."""
     counts = Counter(row.state for row in sweep.rows)
     states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])

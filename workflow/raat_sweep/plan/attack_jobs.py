@@ -51,21 +51,22 @@ class AttackJobs:
         self._attacks = attacks
         self._jobs_by_attack: dict[tuple[str, Checkpoint, Evaluation], str] = {}
         wanted = self._wanted(items)
-        self._lists = {
+        self._by_key = {
             key: EvaluationList(
                 checkpoint=key.checkpoint,
                 attacks=tuple(chosen[name] for name in attacks.entries if name in chosen),
             )
             for key, chosen in wanted.items()
         }
-        self.lists = {(key.cell, chosen.name): chosen for key, chosen in self._lists.items()}
+        self.lists = {(key.cell, chosen.name): chosen for key, chosen in self._by_key.items()}
+        """What is attacked, at which checkpoint and how."""
         self.shards = {
             (key.cell, chosen.name): self._shards(cells[key.cell], chosen, wanted[key], results)
-            for key, chosen in self._lists.items()
+            for key, chosen in self._by_key.items()
         }
         """In how many jobs a list's batches are attacked."""
         self._with_training: dict[str, str] = {}
-        for key, chosen in self._lists.items():
+        for key, chosen in self._by_key.items():
             if key.job == WITH_TRAINING:
                 self._with_training.setdefault(key.cell, chosen.name)
 
@@ -105,7 +106,7 @@ class AttackJobs:
     def of(self, item: PlannedItem) -> list[tuple[str, str]]:
         """(cell's name, attack list's name) of what an item is made from; none twice."""
         keys = dict.fromkeys(self._key(*asked) for asked in item.asked())
-        return [(key.cell, self._lists[key].name) for key in keys]
+        return [(key.cell, self._by_key[key].name) for key in keys]
 
     def summary_name(self, cell: str, attacks: str) -> str:
         """Name of the file that says that an attack list is done, in the cell's folder.

@@ -30,9 +30,9 @@ def joined_name(attacks: str) -> str:
     return f"joined_{attacks}.json"
 
 
-def shard_name(attacks: str, number: int, of: int) -> str:
-    """Name of the file that says that a shard is done."""
-    return f"shards/{attacks}_{number}of{of}.json"
+def shard_names(attacks: str, shards: int) -> list[str]:
+    """Names of the files that say that the shards of a list are done, in the cell's folder."""
+    return [f"shards/{attacks}_{number}of{shards}.json" for number in range(1, shards + 1)]
 
 
 def shards_made_in(cell: Path, attacks: str) -> int | None:
