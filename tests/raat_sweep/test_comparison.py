@@ -12,7 +12,8 @@ import pytest
 from conftest import GRID
 from raat_core.cells.cell import Cell
 from raat_core.errors import UserError
-from raat_sweep.comparison.page import compare, write_comparison
+from raat_sweep.comparison.files import write_comparison
+from raat_sweep.comparison.published import compare
 from raat_sweep.config.reading import read_config, read_config_file
 from raat_sweep.numbers.accuracies import measure
 from raat_sweep.numbers.derived import derive

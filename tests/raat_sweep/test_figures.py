@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from raat_core.errors import UserError
-from raat_sweep.figures.figure import draw, summarise_figure, write_figure
+from raat_sweep.figures.figure import draw
+from raat_sweep.figures.files import write_figure
+from raat_sweep.figures.summary import summarise_figure
 
 NAN = math.nan
 

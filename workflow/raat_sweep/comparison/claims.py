@@ -15,13 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from raat_core.cells.folder import CellFolder
 from raat_core.evaluation.records import Record
+from raat_sweep.comparison.paired_test import PairedTest, Values
 from raat_sweep.numbers.formatting import PLACE
-
-Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -48,36 +46,39 @@ class Outcome:
     verdict: str
 
 
-@dataclass(frozen=True)
-class PairedTest:
-    """A paired t-test; both p are NaN for fewer than two pairs."""
-
-    p: float
-    """Without a margin two-sided for a mean of zero; with one, that of the two one-sided tests
-    (TOST) for a mean within ±margin: small where the difference is shown to be smaller."""
-    p_against: float
-    """Small where the claim is shown to be wrong, if the difference says so: `p` without a margin;
-    with one, of the one-sided test for a mean beyond it."""
-
-    @classmethod
-    def of(cls, differences: Values, margin: float = 0.0) -> PairedTest:
-        """Of one difference per pair."""
-        if len(differences) < 2:
-            return cls(math.nan, math.nan)
-        mean, error = float(differences.mean()), float(stats.sem(differences))
-        freedom = len(differences) - 1
-        if margin:
-            within = max(_tail(margin + side * mean, error, freedom) for side in (-1, 1))
-            return cls(within, _tail(abs(mean) - margin, error, freedom))
-        two_sided = 2 * _tail(abs(mean), error, freedom)
-        return cls(two_sided, two_sided)
+def judge_claims(measurements: pd.DataFrame, item: Mapping[str, Any], cells: Path) -> pd.DataFrame:
+    """One row per claim, data set, architecture and ball."""
+    rows = []
+    for index, claim in enumerate(item["claims"]):
+        of_claim = measurements[measurements["part"] == str(index)]
+        for outcome in judge(claim, of_claim, cells, item["test"], item["level"]):
+            rows.append(_claim_row(claim, outcome))
+    return pd.DataFrame(rows, columns=_CLAIM_COLUMNS)
 
 
-def _tail(distance: float, error: float, freedom: int) -> float:
-    """P(T > distance / error); without any spread, what that tends to."""
-    if error == 0:
-        return 0.5 if distance == 0 else float(distance < 0)
-    return float(stats.t.sf(distance / error, freedom))
+_CLAIM_COLUMNS = [
+    "claim", "source", *PLACE, "metric", "left", "right", "margin", "left_mean", "right_mean",
+    "difference", "n_seeds", "n_seeds_planned", "p_seeds", "p_samples", "decided_by", "verdict",
+]  # fmt: skip
+
+
+def _claim_row(claim: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    return {
+        **{key: claim[key] for key in ("claim", "source", "metric")},
+        **outcome.place,
+        "left": outcome.left,
+        "right": outcome.right,
+        "margin": claim["margin"] or math.nan,
+        "left_mean": outcome.left_mean,
+        "right_mean": outcome.right_mean,
+        "difference": outcome.difference,
+        "n_seeds": outcome.seeds,
+        "n_seeds_planned": outcome.planned,
+        "p_seeds": outcome.p_seeds,
+        "p_samples": outcome.p_samples,
+        "decided_by": outcome.decided_by,
+        "verdict": outcome.verdict,
+    }
 
 
 def judge(

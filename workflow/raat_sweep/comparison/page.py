@@ -1,220 +1,21 @@
-"""Measured against published numbers, and claims with their tests: CSV, Markdown and HTML."""
+"""The page of a comparison: verdicts on claims, measured beside published numbers, and gaps."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from raat_core.cells.threat_model import NORM_SYMBOLS
-from raat_core.files.atomic import write_text
-from raat_sweep.comparison.claims import Outcome, judge
-from raat_sweep.numbers.accuracies import summarise
-from raat_sweep.numbers.derived import derived_means
-from raat_sweep.numbers.formatting import (
-    GAP,
-    PLACE,
-    markdown_text,
-    records,
-    rounded,
-    signed,
-    to_csv,
-    with_spread,
-)
-from raat_sweep.numbers.improvement import improvement
-from raat_sweep.tables.layout import Note, notes_on_gaps
-
-NUMBERS = [
-    "published_mean", "published_std", "mean", "std", "n_seeds", "difference", "within_spread",
-]  # fmt: skip
-GAIN = "↑ (%)"
+from raat_sweep.comparison.blocks import Block
+from raat_sweep.comparison.published import GAIN
+from raat_sweep.numbers.formatting import GAP, records, rounded, signed, with_spread
+from raat_sweep.numbers.gaps import Note, notes_on_gaps
 
 
-def write_comparison(measurements: pd.DataFrame, item: Mapping[str, Any], results: Path) -> None:
-    """Write `NAME.csv`, `NAME.claims.csv`, `NAME.md` and `NAME.html`; equal input, equal bytes.
-
-    Args:
-        measurements: what `measure` and `derive` made of `PlannedItem.rows`.
-        item: `name`, `title`, `published` (from `PlannedComparison.published_rows`), `tables`
-            (`title`, `path`, `ours` by name), `claims`, `metrics` (metric: column title), `test`,
-            `level`.
-        results: the folder that the files are written to.
-
-    Raises:
-        UserError: test images differ, or a file cannot be written.
-    """
-    compared = compare(measurements, item)
-    claims = judge_claims(measurements, item, results / "cells")
-    name = item["name"]
-    write_text(results / f"{name}.csv", to_csv(compared, ".6g"))
-    write_text(results / f"{name}.claims.csv", to_csv(claims, ".6g"))
-    page = _page(compared, claims, measurements, item)
-    write_text(results / f"{name}.md", "\n".join(_markdown(page)))
-    write_text(results / f"{name}.html", "\n".join(_html(page, item["title"])))
-
-
-def compare(measurements: pd.DataFrame, item: Mapping[str, Any]) -> pd.DataFrame:
-    """One row per published number of a cell that the sweep has.
-
-    Columns `table`, data set, architecture, ball, method, variant, metric, `published_mean` and
-    `published_std`, `mean` and `std` over `n_seeds` seeds, `difference` (ours minus published,
-    percentage points) and `within_spread`: whether the intervals mean ± std of both overlap, a
-    missing std counting as 0; empty without our mean. Rows of the method `↑ (%)` hold the best of
-    `ours` over the best of the others in percent, computed from the means on either side.
-    """
-    columns = ["table", *PLACE, "method", "variant", "metric", *NUMBERS]
-    rows = [
-        {"table": table, **row}
-        for table in item["tables"]
-        for row in _compare_table(measurements[measurements["part"] == table], table, item)
-    ]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _compare_table(
-    measurements: pd.DataFrame, table: str, item: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    described = item["tables"][table]
-    published = _with_derived(
-        [row for row in item["published"] if row["part"] == table],
-        {
-            metric: item["derived"][metric]
-            for metric in described["metrics"]
-            if metric in item["derived"]
-        },
-    )
-    if not published:
-        return []
-    metrics = list(dict.fromkeys(row["metric"] for row in published))
-    summary = summarise(measurements, metrics)
-    ours = {(*_place(row), row["method"], row["variant"]): row for row in records(summary)}
-    rows = [
-        _compared(row, ours[(*_place(row), row["method"], row["variant"])]) for row in published
-    ]
-    if described["ours"]:
-        rows += _gains(published, summary, metrics, described["ours"])
-    return rows
-
-
-def _with_derived(
-    published: Sequence[dict[str, Any]], derived: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Published numbers, and behind those of each row of a table what follows from their means.
-
-    What is published itself is not derived.
-    """
-    by_row: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for number in published:
-        key = (*_place(number), number["method"], number["variant"])
-        by_row.setdefault(key, []).append(number)
-    rows = []
-    for numbers in by_row.values():
-        means = {number["metric"]: number["mean"] for number in numbers}
-        rows += numbers
-        rows += [
-            {**numbers[0], "metric": metric, "mean": mean, "std": math.nan}
-            for metric, mean in derived_means(means, derived).items()
-            if metric not in means
-        ]
-    return rows
-
-
-def _compared(published: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    metric = published["metric"]
-    mean, std = ours[f"{metric}_mean"], ours[f"{metric}_std"]
-    difference = mean - published["mean"]
-    spread = sum(value for value in (published["std"], std) if not math.isnan(value))
-    return {
-        **{key: published[key] for key in (*PLACE, "method", "variant", "metric")},
-        "published_mean": published["mean"],
-        "published_std": published["std"],
-        "mean": mean,
-        "std": std,
-        "n_seeds": ours[f"{metric}_seeds"],
-        "difference": difference,
-        "within_spread": None if math.isnan(difference) else abs(difference) <= spread,
-    }
-
-
-def _gains(
-    published: Sequence[Mapping[str, Any]],
-    summary: pd.DataFrame,
-    metrics: Sequence[str],
-    ours: Sequence[str],
-) -> list[dict[str, Any]]:
-    """The ↑ row of the paper's tables from the published means, and from ours.
-
-    Without one of the methods the best of the others is not known: ours is missing then.
-    """
-    wide: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in published:
-        place = dict(zip((*PLACE, "method"), (*_place(row), row["method"]), strict=True))
-        wide.setdefault(tuple(place.values()), {**place})[f"{row['metric']}_mean"] = row["mean"]
-    published_gains = improvement(pd.DataFrame(wide.values()), metrics, ours)
-    own_gains = improvement(summary, metrics, ours, require_all=True)
-    measured = {_place(row): row for row in records(own_gains)}
-    rows = []
-    for theirs in records(published_gains):
-        own = measured[_place(theirs)]
-        rows += [
-            {
-                **dict(zip(PLACE, _place(theirs), strict=True)),
-                "method": GAIN,
-                "variant": "",
-                "metric": metric,
-                "published_mean": theirs[metric],
-                "mean": own[metric],
-                "difference": own[metric] - theirs[metric],
-            }
-            for metric in metrics
-        ]
-    return rows
-
-
-def judge_claims(measurements: pd.DataFrame, item: Mapping[str, Any], cells: Path) -> pd.DataFrame:
-    """One row per claim, data set, architecture and ball."""
-    rows = []
-    for index, claim in enumerate(item["claims"]):
-        of_claim = measurements[measurements["part"] == str(index)]
-        for outcome in judge(claim, of_claim, cells, item["test"], item["level"]):
-            rows.append(_claim_row(claim, outcome))
-    return pd.DataFrame(rows, columns=_CLAIM_COLUMNS)
-
-
-_CLAIM_COLUMNS = [
-    "claim", "source", *PLACE, "metric", "left", "right", "margin", "left_mean", "right_mean",
-    "difference", "n_seeds", "n_seeds_planned", "p_seeds", "p_samples", "decided_by", "verdict",
-]  # fmt: skip
-
-
-def _claim_row(claim: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    return {
-        **{key: claim[key] for key in ("claim", "source", "metric")},
-        **outcome.place,
-        "left": outcome.left,
-        "right": outcome.right,
-        "margin": claim["margin"] or math.nan,
-        "left_mean": outcome.left_mean,
-        "right_mean": outcome.right_mean,
-        "difference": outcome.difference,
-        "n_seeds": outcome.seeds,
-        "n_seeds_planned": outcome.planned,
-        "p_seeds": outcome.p_seeds,
-        "p_samples": outcome.p_samples,
-        "decided_by": outcome.decided_by,
-        "verdict": outcome.verdict,
-    }
-
-
-Block = str | tuple[list[str], list[list[str]]]
-"""A heading (`# ...`), a paragraph, or a table: its header and its rows."""
-
-
-def _page(
+def page_of(
     compared: pd.DataFrame,
     claims: pd.DataFrame,
     measurements: pd.DataFrame,
@@ -349,59 +150,6 @@ def _tally(rows: pd.DataFrame) -> str:
         f"{len(measured)} of {len(numbers)} numbers are measured, {within} of them within the "
         f"spread of both."
     )
-
-
-def _heading_level(block: str) -> int:
-    """0 for a paragraph."""
-    return len(block) - len(block.lstrip("#")) if block.lstrip("#").startswith(" ") else 0
-
-
-def _markdown(page: Iterable[Block]) -> list[str]:
-    lines: list[str] = []
-    for block in page:
-        if isinstance(block, str):
-            level = _heading_level(block)
-            lines += [f"{block[:level]} {markdown_text(block[level:].strip())}".lstrip(), ""]
-            continue
-        header, rows = block
-        lines += [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
-        lines += [f"| {' | '.join(map(markdown_text, row))} |" for row in rows]
-        lines.append("")
-    return lines
-
-
-_STYLE = (
-    "body{font:14px/1.4 sans-serif;margin:2em;max-width:75em}"
-    "table{border-collapse:collapse}td,th{padding:.2em .7em;border-bottom:1px solid #ddd;"
-    "text-align:left}th{border-bottom:2px solid #888}"
-)
-
-
-def _html(page: Iterable[Block], title: str) -> list[str]:
-    """One self-contained page for Snakemake's report."""
-    lines = [
-        f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title>',
-        f"<style>{_STYLE}</style>",
-    ]
-    for block in page:
-        if isinstance(block, str):
-            level = _heading_level(block)
-            tag = f"h{level}" if level else "p"
-            lines.append(f"<{tag}>{html.escape(block[level:].strip())}</{tag}>")
-            continue
-        header, rows = block
-        lines += ["<table>", _html_row("th", header)]
-        lines += [_html_row("td", row) for row in rows]
-        lines.append("</table>")
-    return [*lines, ""]
-
-
-def _html_row(tag: str, cells: Iterable[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-
-def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row[column]) for column in PLACE)
 
 
 def _where(row: Mapping[str, Any]) -> str:

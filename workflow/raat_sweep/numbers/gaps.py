@@ -1,10 +1,18 @@
-"""Why a number is not there."""
+"""Why numbers are not there: the reason of each, and notes on all of a table."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
 
 from raat_core.cells.folder import CellFolder
 from raat_core.errors import UserError
 from raat_sweep.monitor.failures import Failures
+
+LONGEST_WHY = 140
+"""Characters of a failure's reason below a table."""
 
 
 def damaged(what: str, error: UserError) -> dict[str, str]:
@@ -19,3 +27,35 @@ def gap_of(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
     if failure is None:
         return {"gap": what, "log": ""}
     return {"gap": f"{what}: {failure.reason}", "log": str(failure.log)}
+
+
+@dataclass(frozen=True)
+class Note:
+    """A reason for gaps, and the cells that have it: (name, detail, path of the log or empty)."""
+
+    reason: str
+    cells: list[tuple[str, str, str]]
+
+
+def notes_on_gaps(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Note]:
+    """The reasons why numbers are missing, each with its cells."""
+    gaps = measurements[measurements["accuracy"].isna()]
+    notes = []
+    for reason, rows in gaps.groupby("gap", sort=False):
+        cells = []
+        for cell, of_cell in rows.groupby("cell", sort=False):
+            metrics = set(of_cell["metric"])
+            missing = [title for metric, title in titles.items() if metric in metrics]
+            every = len(missing) == len(titles)
+            detail = "" if every else f" ({', '.join(missing)})"
+            cells.append((str(cell), detail, str(of_cell["log"].iloc[0])))
+        notes.append(Note(_short(str(reason)), cells))
+    return notes
+
+
+def _short(reason: str) -> str:
+    """`not trained`, or `not trained (why)` where a log says why; the whole is in `.cells.csv`."""
+    what, _, why = reason.partition(": ")
+    if len(why) > LONGEST_WHY:
+        why = f"{why[: LONGEST_WHY - 2].rstrip()} …"
+    return f"{what} ({why})" if why else what

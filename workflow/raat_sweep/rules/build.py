@@ -45,7 +45,7 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
 
     cells = results / "cells"
     if item["kind"] == "figure":
-        from raat_sweep.figures.figure import write_figure
+        from raat_sweep.figures.files import write_figure
 
         points = measure_figure(item["rows"], item["panels"], item["derived"], cells)
         _require_all(points, results, with_gaps)
@@ -59,7 +59,7 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
 
         write_table(measurements, item, results)
     else:
-        from raat_sweep.comparison.page import write_comparison
+        from raat_sweep.comparison.files import write_comparison
 
         write_comparison(measurements, item, results)
 

@@ -13,7 +13,8 @@ from raat_core.files.atomic import write_text
 from raat_sweep.numbers.accuracies import summarise
 from raat_sweep.numbers.cited import summarise_cited
 from raat_sweep.numbers.formatting import GAP, markdown_text, to_csv
-from raat_sweep.tables.layout import Entry, Layout, Note, lay_out
+from raat_sweep.numbers.gaps import Note
+from raat_sweep.tables.layout import Entry, Layout, lay_out
 
 
 def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Path) -> None:

@@ -11,12 +11,11 @@ import pandas as pd
 from raat_core.cells.threat_model import NORM_SYMBOLS
 from raat_sweep.numbers.accuracies import GROUP, Values, summarise
 from raat_sweep.numbers.formatting import GAP, listed, records, rounded, signed
+from raat_sweep.numbers.gaps import Note, notes_on_gaps
 from raat_sweep.numbers.improvement import improvement
 
 CITED = "†"
 """Behind the name of a method whose numbers were not measured here."""
-LONGEST_WHY = 140
-"""Characters of a failure's reason below a table."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,6 @@ class Group:
 
     title: tuple[str, ...]
     rows: list[tuple[str, list[Entry]]]
-
-
-@dataclass(frozen=True)
-class Note:
-    """A reason for gaps, and the cells that have it: (name, detail, path of the log or empty)."""
-
-    reason: str
-    cells: list[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -252,30 +243,6 @@ def _samples_sentence(rows: pd.DataFrame, titles: Mapping[str, str]) -> str:
     if not parts:
         return f"{total} test images"
     return f"{listed(parts)} of {total} test images, other columns on {total}"
-
-
-def notes_on_gaps(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Note]:
-    """The reasons why numbers are missing, each with its cells."""
-    gaps = measurements[measurements["accuracy"].isna()]
-    notes = []
-    for reason, rows in gaps.groupby("gap", sort=False):
-        cells = []
-        for cell, of_cell in rows.groupby("cell", sort=False):
-            metrics = set(of_cell["metric"])
-            missing = [title for metric, title in titles.items() if metric in metrics]
-            every = len(missing) == len(titles)
-            detail = "" if every else f" ({', '.join(missing)})"
-            cells.append((str(cell), detail, str(of_cell["log"].iloc[0])))
-        notes.append(Note(_short(str(reason)), cells))
-    return notes
-
-
-def _short(reason: str) -> str:
-    """`not trained`, or `not trained (why)` where a log says why; the whole is in `.cells.csv`."""
-    what, _, why = reason.partition(": ")
-    if len(why) > LONGEST_WHY:
-        why = f"{why[: LONGEST_WHY - 2].rstrip()} …"
-    return f"{what} ({why})" if why else what
 
 
 def _threat(norm: str, epsilon: str) -> str:
