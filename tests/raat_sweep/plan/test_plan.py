@@ -17,7 +17,7 @@ from raat_sweep.cost.resources import resources_of_attacks
 from raat_sweep.plan.plan import Plan
 from raat_sweep.rules.description import describe
 
-DEMO = Path(__file__).resolve().parents[2] / "config/demo.yaml"
+DEMO = Path(__file__).resolve().parents[3] / "config/demo.yaml"
 
 
 def demo() -> dict[str, Any]:

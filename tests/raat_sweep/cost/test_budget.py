@@ -233,7 +233,7 @@ def test_the_command_needs_no_torch(tmp_path: Path, plan: Plan) -> None:
         "import sys; from pathlib import Path; from raat_sweep.commands.plan import show_plan;"
         "print(show_plan(Path('config.yaml'), ['curves'])); sys.exit('torch' in sys.modules)"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     packages = os.pathsep.join([str(root), str(root / "workflow")])
     run = partial(
         subprocess.run,

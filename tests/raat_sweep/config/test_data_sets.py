@@ -19,7 +19,7 @@ from raat_sweep.config.reading import read_config
 from raat_sweep.cost.resources import resources_of_training
 from raat_sweep.plan.plan import Plan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def make_images(path: Path, value: int) -> str:

@@ -12,7 +12,7 @@ from raat_sweep.numbers.derived import combine
 from raat_sweep.numbers.improvement import improvement
 from raat_sweep.plan.published import COLUMNS, read_published
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "config/published"
+PUBLISHED = Path(__file__).resolve().parents[3] / "config/published"
 FILES = sorted(PUBLISHED.glob("*.csv"))
 
 

@@ -20,7 +20,7 @@ from raat_sweep.numbers.derived import derive
 from raat_sweep.plan.plan import Plan
 from raat_sweep.rules.description import describe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CSV = """dataset,architecture,norm,epsilon,method,source,metric,mean,std
 Digits,ResNet-mini,linf,8/255,PGD-AT,S,clean,80,1
 Digits,ResNet-mini,linf,8/255,PGD-AT,S,pgd10,40,

@@ -16,7 +16,7 @@ from raat_sweep.config.items import Table
 from raat_sweep.config.reading import read_config, read_config_file
 from raat_sweep.plan.plan import Plan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TABLE: dict[str, Any] = {"kind": "table", "title": "T", "metrics": ["clean"], "grids": [GRID]}
 
 PGD: dict[str, Any] = {"kind": "pgd", "title": "P", "steps": 2}
