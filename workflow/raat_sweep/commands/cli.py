@@ -25,13 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show = commands.add_parser("show", help="print a config's tables and where everything is")
     show.add_argument("config", type=Path)
     show.set_defaults(run=lambda options: print(show_results(options.config)))
-    look = commands.add_parser("watch", help="every cell of a sweep: its state, progress, hours")
-    look.add_argument("config", type=Path, nargs="?", default=DEFAULT_CONFIG)
-    look.add_argument(
+    watching = commands.add_parser(
+        "watch", help="every cell of a sweep: its state, progress, hours"
+    )
+    watching.add_argument("config", type=Path, nargs="?", default=DEFAULT_CONFIG)
+    watching.add_argument(
         "--every", type=_seconds, default=5.0, metavar="SECONDS", help="between looks; default: 5"
     )
-    look.add_argument("--once", action="store_true", help="print all cells once and exit")
-    look.set_defaults(run=lambda options: watch(options.config, options.every, options.once))
+    watching.add_argument("--once", action="store_true", help="print all cells once and exit")
+    watching.set_defaults(run=lambda options: watch(options.config, options.every, options.once))
     ahead = commands.add_parser("plan", help="what is left of a sweep, and how long it will take")
     ahead.add_argument("config", type=Path, nargs="?", default=DEFAULT_CONFIG)
     ahead.add_argument("items", nargs="*", metavar="ITEM", help="tables and figures; default: all")

@@ -1,4 +1,4 @@
-"""Tests of claims: paired over seeds, and paired over test images.
+"""Claims and their verdicts, by tests paired over seeds and paired over test images.
 
 Cells of one seed are a pair: they saw the same images in the same order from the same start. The
 test over images says whether these trained models differ on images like these; the one over seeds
@@ -19,7 +19,7 @@ import pandas as pd
 from raat_core.cells.folder import CellFolder
 from raat_core.evaluation.records import Record
 from raat_sweep.comparison.paired_test import PairedTest, Values
-from raat_sweep.numbers.formatting import PLACE
+from raat_sweep.numbers.accuracies import PLACE
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,14 @@ def page_of(
     measurements: pd.DataFrame,
     item: Mapping[str, Any],
 ) -> list[Block]:
+    """The page's blocks.
+
+    Args:
+        compared: from `compare`.
+        claims: from `judge_claims`.
+        measurements: what both are made of; it says why numbers are missing.
+        item: as in `files.write_comparison`.
+    """
     page: list[Block] = [f"# {item['title']}"]
     if item["claims"]:
         page += ["## Claims", _how_tested(item), _verdicts(claims)]

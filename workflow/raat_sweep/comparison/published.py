@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from raat_sweep.numbers.accuracies import summarise
+from raat_sweep.numbers.accuracies import PLACE, summarise
 from raat_sweep.numbers.derived import derived_means
-from raat_sweep.numbers.formatting import PLACE, records
+from raat_sweep.numbers.formatting import records
 from raat_sweep.numbers.improvement import improvement
 
 NUMBERS = [

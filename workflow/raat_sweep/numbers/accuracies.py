@@ -61,6 +61,8 @@ def _outcome(cell: CellFolder, record: str, failures: Failures) -> dict[str, Any
     return {"accuracy": found.accuracy, "samples": len(found.index), "gap": "", "log": ""}
 
 
+PLACE = ["dataset", "architecture", "norm", "epsilon"]
+"""Columns that say on what numbers compare."""
 GROUP = ["dataset", "norm", "epsilon"]
 ROW = ["dataset", "architecture", "norm", "epsilon", "method", "variant"]
 Values = dict[str, Any]

@@ -12,8 +12,6 @@ import pandas as pd
 
 GAP = "–"
 """Where there is no value."""
-PLACE = ["dataset", "architecture", "norm", "epsilon"]
-"""Columns that say on what numbers compare."""
 
 
 def rounded(value: float) -> str:

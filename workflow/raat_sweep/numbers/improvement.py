@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from raat_sweep.numbers.formatting import PLACE
+from raat_sweep.numbers.accuracies import PLACE
 
 
 def improvement(

@@ -18,24 +18,24 @@ from raat_sweep.plan.points import Part, Point, distinct_points
 
 
 class Grids:
-    """Makes the cells of a config's grids."""
+    """Makes the points of tables and figures from their grids."""
 
     def __init__(self, config: Config, data_sets: DataSets) -> None:
         self._config, self._data_sets = config, data_sets
 
-    def table(self, name: str, table: Table) -> list[Part]:
-        """A table is one part.
+    def parts_of_table(self, name: str, table: Table) -> list[Part]:
+        """The one part of a table.
 
         Raises:
             UserError: a cell is refused, or two would stand in the same place.
         """
         return [self._part("", table, f"items.{name}", table.checkpoint)]
 
-    def figure(self, name: str, figure: Figure) -> list[Part]:
+    def parts_of_figure(self, name: str, figure: Figure) -> list[Part]:
         """A part for each panel.
 
         Raises:
-            UserError: as `table`.
+            UserError: as `parts_of_table`.
         """
         return [
             self._part(letter, panel, f"items.{name}.panels.{letter}", figure.checkpoint)

@@ -49,9 +49,9 @@ class Plan:
             if isinstance(item, Table):
                 if item.cited is not None:
                     self._published.read(item.cited, f"items.{name}.cited")
-                parts[name] = grids.table(name, item)
+                parts[name] = grids.parts_of_table(name, item)
             elif isinstance(item, Figure):
-                parts[name] = grids.figure(name, item)
+                parts[name] = grids.parts_of_figure(name, item)
         return parts
 
     def _plan_comparisons(
