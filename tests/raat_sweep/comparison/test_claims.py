@@ -14,7 +14,7 @@ from scipy import stats
 from raat_core.cells.folder import CellFolder
 from raat_core.evaluation.records import Record
 from raat_sweep.comparison.claims import judge, verdict
-from raat_sweep.comparison.paired_test import PairedTest
+from raat_sweep.comparison.significance import PairedTest
 
 CLAIM: dict[str, Any] = {
     "metric": "aa",

@@ -18,7 +18,7 @@ import pandas as pd
 
 from raat_core.cells.folder import CellFolder
 from raat_core.evaluation.records import Record
-from raat_sweep.comparison.paired_test import PairedTest, Values
+from raat_sweep.comparison.significance import PairedTest, Values
 from raat_sweep.numbers.accuracies import PLACE
 
 

@@ -19,6 +19,14 @@ from raat_sweep.numbers.gaps import damaged, gap_of
 
 _KEYS = ("part", "seed", "cell")
 MEASURED = ("metric", "record", "accuracy", "samples", "gap", "log")
+"""Columns of a number; the others say where it stands."""
+PLACE = ["dataset", "architecture", "norm", "epsilon"]
+"""Columns that say on what numbers compare."""
+GROUP = ["dataset", "norm", "epsilon"]
+"""Those of a block of rows in a table."""
+ROW = [*PLACE, "method", "variant"]
+"""Those of a row: its seeds are averaged."""
+Values = dict[str, Any]
 
 
 def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
@@ -59,13 +67,6 @@ def _outcome(cell: CellFolder, record: str, failures: Failures) -> dict[str, Any
     if found.metadata["weights_sha256"] != weights[found.metadata["checkpoint"]]:
         return {**gap, "gap": "record of other weights", "log": ""}
     return {"accuracy": found.accuracy, "samples": len(found.index), "gap": "", "log": ""}
-
-
-PLACE = ["dataset", "architecture", "norm", "epsilon"]
-"""Columns that say on what numbers compare."""
-GROUP = ["dataset", "norm", "epsilon"]
-ROW = ["dataset", "architecture", "norm", "epsilon", "method", "variant"]
-Values = dict[str, Any]
 
 
 def summarise(measurements: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

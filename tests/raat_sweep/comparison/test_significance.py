@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from raat_sweep.comparison.paired_test import PairedTest
+from raat_sweep.comparison.significance import PairedTest
 
 
 @given(arrays(float, st.integers(2, 30), elements=st.floats(-50, 50, width=32)))
