@@ -1,7 +1,8 @@
 """Adversarial training under one protocol: methods, attacks, training that resumes, evaluation.
 
-Reading specs (`raat_core.cells`) and records (`raat_core.evaluation.records`) needs no torch; the
-rest imports it. `raat_core.api` is the way in from a notebook; `python -m raat_core` from a shell.
+`raat_core.api` is the way in from a notebook, `python -m raat_core` from a shell. Specs of cells
+(`raat_core.cells`), methods' settings and records (`raat_core.evaluation.records`) are read without
+importing torch.
 """
 
 import importlib

@@ -61,3 +61,15 @@ def test_the_cell_in_the_readme_is_valid() -> None:
     spec = re.search(r"api\.cell\(\s*(\{.*?\n\s*\})\s*\)", source, re.DOTALL)
     assert spec is not None
     assert isinstance(api.cell(yaml.safe_load(spec.group(1))), Cell)
+
+
+def test_the_ways_to_read_are_short() -> None:
+    """A step, and a number, are to be understood from six files at most."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    ways = re.findall(r"^\*\*(One [^*]+)\*\*[^\n]*\n\n((?:\d\. [^\n]+\n)+)", text, re.MULTILINE)
+    assert [name for name, _ in ways] == ["One training step", "One number"]
+    for _, way in ways:
+        files = re.findall(r"^\d\. `([^`]+)`: ", way, re.MULTILINE)
+        assert 0 < len(files) == way.count("\n") <= 6
+        for file in files:
+            assert (ROOT / file).is_file(), file

@@ -1,7 +1,7 @@
 """A cell: one (data set, architecture, method, threat model, seed), described in full.
 
-Everything that can change a number is in the spec, and its digest names the cell's folder; nothing
-else is. Reading specs needs no torch.
+Every setting that can change a number is in the spec, and no other. A digest of the spec, of the
+method's version and of NUMERICS_VERSION is part of the name of the cell's folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, ArchitectureName, DataSetName
-from raat_core.cells.identity import NUMERICS_VERSION, digest_of
+from raat_core.cells.digests import NUMERICS_VERSION, digest_of
 from raat_core.cells.image_folder import ImageFolder
 from raat_core.cells.precision import FP32, Precision
 from raat_core.cells.recipe import Recipe

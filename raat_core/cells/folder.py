@@ -14,7 +14,8 @@ class CellFolder:
 
     `spec.json` is written first and `manifest.json` last; between them training keeps its state
     in `resume/`. Records of attacks are in `records/`, parts of those that are not whole in
-    `records/parts/`. `raat_core.cells` has a module for each of these files.
+    `records/parts/`. Modules beside this one are named like the files that they read and write;
+    `resume/` is `raat_core.training.state`'s, `records/` is `raat_core.evaluation.records`'.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What the author of a method reads and uses; the built-in methods use nothing else.
+"""What the author of a method writes against; methods may also build on the base of another.
 
 Nothing here imports torch: Snakemake reads the settings of all methods while it builds its graph.
 """

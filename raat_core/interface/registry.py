@@ -20,7 +20,7 @@ BUILT_IN_METHODS = {
     "raat": "raat_core.methods.raat",
     "raat++": "raat_core.methods.raat_plus_plus",
     "boundary-study": "raat_core.methods.boundary_study",
-    "wa": "raat_core.methods.weight_averaging",
+    "wa": "raat_core.methods.wa",
     "rebat": "raat_core.methods.rebat",
     "raat#": "raat_core.methods.raat_sharp",
 }

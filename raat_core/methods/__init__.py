@@ -1,4 +1,4 @@
-"""Adversarial training methods, one file each; found by name through `method_class`.
+"""Adversarial training methods, one file each, and two bases: `averaging`, `robust_alignment`.
 
 What the author of a method needs is in `raat_core.interface`, and for short here, too.
 """

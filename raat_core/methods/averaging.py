@@ -1,4 +1,4 @@
-"""Weight averaging: an exponential moving average of the weights is the method's result.
+"""Base of methods whose result is an exponential moving average of the weights: WA, ReBAT, RAAT#.
 
 The framework of ReBAT (Wang et al., NeurIPS 2023), in which RAAT# stands too (Section 5.3). Until
 averaging starts the average is the trained model itself, and nothing is copied.

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 State = Literal[
     "failed", "lost", "running", "saving", "requeued", "pending", "trained", "waiting", "done"
 ]
-"""`lost`: a job without a sign of life; `trained`: attacks are missing and no job makes them."""
+"""`lost`: a job that ended or fell silent without a result; `trained`: attacks are missing and no
+job makes them."""
 STATES: tuple[State, ...] = get_args(State)
 """What needs somebody's eyes comes first, what is over last."""
 

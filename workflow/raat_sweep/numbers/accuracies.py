@@ -15,7 +15,7 @@ from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_sweep.monitor.failures import Failures
 from raat_sweep.numbers.formatting import listed
-from raat_sweep.numbers.gaps import damaged, gap_of
+from raat_sweep.numbers.gaps import damaged, missing_record
 
 _KEYS = ("part", "seed", "cell")
 MEASURED = ("metric", "record", "accuracy", "samples", "gap", "log")
@@ -52,10 +52,8 @@ def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
 
 def _outcome(cell: CellFolder, record: str, failures: Failures) -> dict[str, Any]:
     gap = {"accuracy": math.nan, "samples": 0}
-    if not cell.manifest.exists():
-        return {**gap, **gap_of("not trained", cell, failures)}
-    if not cell.record(record).exists():
-        return {**gap, **gap_of("not attacked", cell, failures)}
+    if missing := missing_record(cell, record, failures):
+        return {**gap, **missing}
     try:
         weights = read_manifest(cell)["weights_sha256"]
     except UserError as error:

@@ -15,7 +15,7 @@ from raat_core.errors import UserError
 from raat_sweep.monitor.failures import Failures
 from raat_sweep.numbers.accuracies import measure
 from raat_sweep.numbers.derived import derive
-from raat_sweep.numbers.gaps import damaged, gap_of
+from raat_sweep.numbers.gaps import damaged, not_trained
 
 
 def measure_figure(
@@ -59,7 +59,7 @@ def _curve(cell: CellFolder, metric: str, failures: Failures) -> pd.DataFrame:
     """Columns x, accuracy, gap, log."""
     nothing = {"x": math.nan, "accuracy": math.nan}
     if not cell.history.exists():
-        return pd.DataFrame([{**nothing, **gap_of("not trained", cell, failures)}])
+        return pd.DataFrame([{**nothing, **not_trained(cell, failures)}])
     try:
         require_whole_history(cell)
     except UserError as error:

@@ -21,8 +21,22 @@ def damaged(what: str, error: UserError) -> dict[str, str]:
     return {"gap": what, "log": ""}
 
 
-def gap_of(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
-    """`gap` and `log` of a number that is not there."""
+def missing_record(cell: CellFolder, record: str, failures: Failures) -> dict[str, str] | None:
+    """`gap` and `log` of a number whose record is not there; None if it is."""
+    if not cell.manifest.exists():
+        return not_trained(cell, failures)
+    if not cell.record(record).exists():
+        return _because("not attacked", cell, failures)
+    return None
+
+
+def not_trained(cell: CellFolder, failures: Failures) -> dict[str, str]:
+    """`gap` and `log` of a number of a cell that is not trained."""
+    return _because("not trained", cell, failures)
+
+
+def _because(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
+    """With what the cell's logs say of the failure, if there was one."""
     failure = failures.of(cell)
     if failure is None:
         return {"gap": what, "log": ""}

@@ -1,4 +1,4 @@
-"""Ctrl-C: neither lost nor too early."""
+"""Ctrl-C in the head process: put off while something is written down, and never lost."""
 
 from __future__ import annotations
 

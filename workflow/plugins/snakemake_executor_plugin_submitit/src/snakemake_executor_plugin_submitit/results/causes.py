@@ -1,4 +1,4 @@
-"""Why attempts failed."""
+"""Why an attempt failed, in one line: what the job says of itself, or what the cluster says."""
 
 from __future__ import annotations
 

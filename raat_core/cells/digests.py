@@ -1,4 +1,4 @@
-"""What names of cells and records depend on, beside what is in their specs."""
+"""The digests in names of cells and records, and the version that is part of all of them."""
 
 from __future__ import annotations
 
