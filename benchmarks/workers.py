@@ -9,6 +9,7 @@ peak of memory when the input ends. `Worker` is the other end.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -41,7 +42,11 @@ class Worker(AbstractContextManager["Worker"]):
         self.job = job
         command = [sys.executable, str(Path(__file__).resolve()), json.dumps(asdict(job))]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            env={**os.environ, "GLIBC_TUNABLES": job.tunables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self._read()
 

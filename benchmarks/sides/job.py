@@ -37,6 +37,8 @@ class Job:
     repeats: bool = True
     cuda_graphs: bool = False
     keep_memory: bool = True
+    tunables: str = ""
+    """glibc's, in the environment of the process."""
     input_gradients: bool = True
     """Off: the attack's backward computes the gradients of all weights as well, as advertorch's
     does; the textbook's where the methods' own releases call that."""
