@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
-
-import safetensors
 
 from raat_core.cells.folder import CellFolder
 from raat_core.errors import Damaged, UserError
-from raat_core.files.checksums import read_json
+from raat_core.files.checksums import read_json, read_metadata
 
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "cell": str,
@@ -87,10 +84,8 @@ def last_session(folder: CellFolder) -> dict[str, Any]:
 def _resume_metadata(folder: CellFolder) -> Any:
     """What stands in the header of the newest whole state; its arrays are not read."""
     for name in ("state", "state.previous"):
-        path = folder.resume / f"{name}.safetensors"
         try:
-            with safetensors.safe_open(path, framework="np") as file:
-                return json.loads((file.metadata() or {})["metadata"])
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+            return read_metadata(folder.resume / f"{name}.safetensors")
+        except UserError:
             continue
     return {}

@@ -53,7 +53,7 @@ def scheduler_job() -> str | None:
 
 def git_commit() -> str | None:
     """Commit of the checkout this package lies in, with `+changes` if it was edited since."""
-    root = Path(__file__).resolve().parent.parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cost.timing import Kind
 from raat_core.interface.operations import ImageShape
-from raat_sweep.commands.text import hours, shorten
+from raat_sweep.commands.text import aligned, hours, shorten
 from raat_sweep.config.reading import read_config_file
 from raat_sweep.cost.budget import Budget, Line, estimate
 from raat_sweep.cost.hardware import Pace
@@ -43,7 +43,8 @@ def render(budget: Budget) -> str:
         return f"Everything is done: {total.cells} cells, {total.jobs} attack jobs."
     unit = "GPU-hours" if budget.on_gpu else "CPU-hours"
     lines = budget.lines if len(budget.lines) == 1 else [*budget.lines, total]
-    text = _table([tuple(name.format(unit=unit) for name in HEADER), *map(_places, lines)])
+    header = tuple(name.format(unit=unit) for name in HEADER)
+    text = aligned([header, *map(_places, lines)], LEFT_ALIGNED)
     if budget.shared:
         text.append(
             f"{budget.shared} cells stand in more than one item; the total counts each once."
@@ -74,17 +75,6 @@ def _places(line: Line) -> tuple[str, ...]:
         shorten(line.longest, LONGEST_NAME),
         hours(line.longest_seconds) if line.longest else "",
     )
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            text.ljust(width) if column in LEFT_ALIGNED else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _bases(paces: Mapping[tuple[str, ImageShape, Kind], Pace]) -> list[str]:

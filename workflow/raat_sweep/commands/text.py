@@ -1,6 +1,20 @@
-"""Spans of time and names of cells as a terminal shows them."""
+"""What a terminal shows: columns of text, spans of time, names of cells."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """A line per row, in columns; those numbered in `left` begin, the others end together."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            text.ljust(width) if column in left else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def shorten(name: str, width: int) -> str:

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from raat_sweep.commands.text import cut, hours, shorten, span
-from raat_sweep.config.reading import read_config_file
+from raat_sweep.commands.text import aligned, cut, hours, shorten, span
+from raat_sweep.config.reading import ROOT, read_config_file
 from raat_sweep.monitor.forecast import Forecast
 from raat_sweep.monitor.jobs import STATES
 from raat_sweep.monitor.sweep import Row, SweepStatus, sweep_status
 from raat_sweep.plan.plan import Plan
 
-DEFAULT_CONFIG = Path(__file__).resolve().parents[3] / "config/config.yaml"
+DEFAULT_CONFIG = ROOT / "config/config.yaml"
 """As for the Snakefile."""
 JOURNAL = Path(".snakemake/submitit")
 HEADER = ("cell", "state", "job", "node", "epoch", "loss", "robust", "ETA", "hours", "")
@@ -82,19 +82,15 @@ def table(rows: Sequence[Row], width: int | None) -> list[str]:
     # Columns in which no cell has anything are left out.
     used = [i for i in range(len(HEADER)) if i == 0 or any(row[i] for row in places)]
     columns = [[HEADER[i], *(row[i] or ("–" if HEADER[i] else "") for row in places)] for i in used]
-    widths = [max(map(len, column)) for column in columns]
     if width is not None:
-        others = sum(widths[1:]) + 2 * len(widths[1:])
-        widths[0] = min(widths[0], max(NARROWEST_NAME, width - others))
-        columns[0] = [shorten(name, widths[0]) for name in columns[0]]
-    lines = []
-    for index, line in enumerate(zip(*columns, strict=True)):
-        aligned = (
-            text.ljust(size) if column in LEFT_ALIGNED else text.rjust(size)
-            for text, size, column in zip(line, widths, used, strict=True)
-        )
-        lines.append("  ".join(aligned).rstrip())
-        if index and (cause := _cause(rows[index - 1])):
+        others = sum(2 + max(map(len, column)) for column in columns[1:])
+        columns[0] = [shorten(name, max(NARROWEST_NAME, width - others)) for name in columns[0]]
+    left = [place for place, column in enumerate(used) if column in LEFT_ALIGNED]
+    header, *rest = aligned(list(zip(*columns, strict=True)), left)
+    lines = [header]
+    for row, line in zip(rows, rest, strict=True):
+        lines.append(line)
+        if cause := _cause(row):
             lines.append(f"    {cause}")
     return lines
 
