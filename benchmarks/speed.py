@@ -31,7 +31,7 @@ from workers import run
 from raat_core.cost.flop import operations_of
 from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.cpu.memory import keep_freed_memory
-from raat_core.interface.registry import method_class
+from raat_core.interface.registry import build_method
 from report import add_options, describe, print_row, ratios
 
 THROUGH_THE_WEIGHTS = ("pgd-at", "cons-at", "raat")
@@ -137,7 +137,7 @@ def switches(jobs: Iterable[Job], rounds: int) -> None:
 def flop_of(job: Job) -> float:
     """What our step computes; half of the samples are classified correctly."""
     cell = job.cell()
-    passes = method_class(job.method)(cell.method).passes(cell.threat_model.steps, correct=0.5)
+    passes = build_method(cell.method, cell.facts()).passes(cell.threat_model.steps, correct=0.5)
     return job.batch_size * passes.flop(operations_of(cell))
 
 

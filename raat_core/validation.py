@@ -16,8 +16,10 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     ValidationError,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 
@@ -99,6 +101,30 @@ class Frozen(BaseModel):
                 value = data.get(field.alias or name)
                 if _has_truth(value) and _is_numeric(field.annotation):
                     raise ValueError(f"{field.alias or name} = {value}: must be a number")
+        return data
+
+
+def added(default: Any, description: str, **more: Any) -> Any:
+    """A setting that came after digests were made of its model; see `Growing`."""
+    return Field(default, description=description, json_schema_extra={"added": True}, **more)
+
+
+class Growing(Frozen):
+    """A model that gets new settings while digests of it stay as they are.
+
+    Those made by `added` are no part of its plain data while they have their default.
+    """
+
+    @model_serializer(mode="wrap")
+    def _leave_out_added(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = dump(self)
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if not isinstance(extra, dict) or "added" not in extra:
+                continue
+            if getattr(self, name) == field.get_default(call_default_factory=True):
+                data.pop(name, None)
+                data.pop(field.alias or name, None)
         return data
 
 

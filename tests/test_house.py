@@ -82,9 +82,9 @@ def test_imports_run_down_the_floors() -> None:
     ("file", "line", "parts"),
     [
         (
-            "raat_core/cells/recipe.py",
+            "raat_core/specs/recipe.py",
             "from raat_core.training import loop",
-            ["raat_core.cells.recipe -> raat_core.training.loop (l."],
+            ["raat_core.specs.recipe -> raat_core.training.loop (l."],
         ),
         (
             "raat_core/methods/pgd_at.py",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from raat_core.interface import CellFacts, Method, MethodSettings, Step, register
 from raat_core.interface.losses import cross_entropy
-from raat_core.methods import Method, MethodSettings, Step, register
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class ToySettings(MethodSettings):
@@ -28,8 +28,8 @@ class Toy(Method):
     Settings = ToySettings
     settings: ToySettings
 
-    def __init__(self, settings: MethodSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: MethodSettings, cell: CellFacts) -> None:
+        super().__init__(settings, cell)
         self.mean: Tensor | None = None
 
     def loss(self, step: Step) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ class Toy(Method):
         terms["smoothing"] = -self.settings.smoothing * (log_p * self.mean).mean()
         return terms
 
-    def after_epoch(self, epoch: int) -> None:
+    def after_epoch(self, epoch: int, model: nn.Module) -> None:
         if self.mean is not None:
             self.mean = self.mean.square() / self.mean.square().sum()
 

@@ -10,9 +10,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from raat_core.cells.threat_model import Norm
 from raat_core.interface.losses import cross_entropy, kl_divergence, margin
 from raat_core.interface.step import AttackObjective, Start
+from raat_core.specs.threat_model import Norm
 
 Logits: TypeAlias = Callable[[Tensor], Tensor]
 """What is attacked: images (B, C, H, W) to logits (B, K), differentiable."""

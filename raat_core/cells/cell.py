@@ -18,13 +18,14 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, ArchitectureName, DataSetName
 from raat_core.cells.digests import NUMERICS_VERSION, digest_of
 from raat_core.cells.image_folder import ImageFolder
-from raat_core.cells.precision import FP32, Precision
-from raat_core.cells.recipe import Recipe
 from raat_core.cells.selection import Selection
-from raat_core.cells.threat_model import ThreatModel
+from raat_core.interface.facts import CellFacts
 from raat_core.interface.registry import BUILT_IN_METHODS, method_class, resolve_settings
 from raat_core.interface.settings import MethodSettings
-from raat_core.validation import Frozen
+from raat_core.specs.precision import FP32, Precision
+from raat_core.specs.recipe import Recipe
+from raat_core.specs.threat_model import ThreatModel
+from raat_core.validation import Growing
 
 
 class _MethodSchema:
@@ -49,7 +50,7 @@ MethodField: TypeAlias = Annotated[
 ]
 
 
-class Cell(Frozen):
+class Cell(Growing):
     """The full description of one training; equal cells are trained once."""
 
     dataset: DataSetName = Field(description="Data set, by name.")
@@ -125,8 +126,29 @@ class Cell(Frozen):
 
     @model_validator(mode="after")
     def _check_method(self) -> Cell:
-        self.method.check_recipe(self.recipe.epochs)
+        self.method.check(self.facts())
         return self
+
+    def facts(self, train_size: int | None = None) -> CellFacts:
+        """What the cell's method is told of it.
+
+        Args:
+            train_size: training images; without, as the catalogue has them, of which a part that
+                is held out is about a fraction.
+        """
+        info = DATA_SETS[self.dataset]
+        if train_size is None:
+            train_size = self.selection.train_size(info.train_size)
+        return CellFacts(
+            threat_model=self.threat_model,
+            recipe=self.recipe,
+            dataset=self.dataset,
+            architecture=self.architecture,
+            image_shape=info.image_shape,
+            classes=info.classes,
+            train_size=train_size,
+            seed=self.seed,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `Cell` validates back to an equal cell."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.digests import NUMERICS_VERSION, digest_of
-from raat_core.cells.threat_model import Norm, ThreatModel, check_epsilon, check_step_size
+from raat_core.specs.threat_model import Norm, ThreatModel, check_epsilon, check_step_size
 from raat_core.validation import LARGEST_COUNT, Frozen, PixelFraction, of_kind
 
 

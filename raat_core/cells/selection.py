@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from raat_core.validation import LARGEST_COUNT, Frozen
+from raat_core.validation import LARGEST_COUNT, Growing
 
 
-class Selection(Frozen):
+class Selection(Growing):
     """How the best checkpoint is chosen: by PGD accuracy after an epoch, the first of equals."""
 
     split: Literal["test", "validation"] = Field(
@@ -23,6 +23,10 @@ class Selection(Frozen):
     steps: int = Field(10, ge=1, le=LARGEST_COUNT, description="PGD steps, in the cell's ball.")
     every: int = Field(1, ge=1, description="Epochs between evaluations; the last always is one.")
     batch_size: int = Field(256, ge=1, le=LARGEST_COUNT, description="Images attacked at a time.")
+
+    def train_size(self, size: int) -> int:
+        """How many of so many training images are left to train on; about, if some are held out."""
+        return size if self.split == "test" else size - round(self.validation_fraction * size)
 
     @model_validator(mode="before")
     @classmethod

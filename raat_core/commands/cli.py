@@ -20,7 +20,6 @@ from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation, EvaluationList, attacks_on, check_attack
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
-from raat_core.cells.precision import Precision
 from raat_core.cells.spec import read_cell, write_spec
 from raat_core.commands.options import make_parser
 from raat_core.commands.show import best_line, describe
@@ -34,6 +33,7 @@ from raat_core.fast.cpu.memory import keep_freed_memory
 from raat_core.files.checksums import write_json, write_sealed_json
 from raat_core.files.plain_data import parse_text, read_text
 from raat_core.interface.plugins import load_plugin, load_plugins_from_environment
+from raat_core.specs.precision import Precision
 from raat_core.validation import one_line, parse, suggest
 
 

@@ -6,9 +6,9 @@ import argparse
 import re
 from pathlib import Path
 
-from raat_core.cells.precision import ARITHMETICS
 from raat_core.commands.arguments import Parser, whole_number
 from raat_core.evaluation.parts import Shard
+from raat_core.specs.precision import ARITHMETICS
 from raat_core.validation import LARGEST_COUNT
 
 _positive = whole_number(LARGEST_COUNT)

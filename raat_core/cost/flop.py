@@ -12,7 +12,7 @@ from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
 from raat_core.interface.operations import Operations, Passes
-from raat_core.interface.registry import method_class
+from raat_core.interface.registry import build_method
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 
     accuracies = accuracies or assumed_accuracies(cell.dataset)
     model, selection, epochs = operations_of(cell), cell.selection, cell.recipe.epochs
     train_size, selection_size = _split_sizes(cell)
-    method = method_class(cell.method.name)(cell.method)
+    method = build_method(cell.method, cell.facts())
     step = method.passes(cell.threat_model.steps, accuracies.clean)
     look = Passes(forwards=2, gradients=selection.steps)
     looks = _evaluated(epochs, selection.every) - _evaluated(done, selection.every)
@@ -89,8 +89,8 @@ def _split_sizes(cell: Cell) -> tuple[int, int]:
     data = DATA_SETS[cell.dataset]
     if cell.selection.split == "test":
         return data.train_size, data.test_size
-    held_out = round(cell.selection.validation_fraction * data.train_size)
-    return data.train_size - held_out, held_out
+    train_size = cell.selection.train_size(data.train_size)
+    return train_size, data.train_size - train_size
 
 
 def evaluation_flop(

@@ -13,7 +13,6 @@ from raat_core.attacks.pgd import Pgd
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import PgdEvaluation
-from raat_core.cells.precision import FP32, Precision
 from raat_core.cost.flop import assumed_accuracies, evaluation_passes, operations_of
 from raat_core.cost.timing import Timing, TimingFile, kind_of_training
 from raat_core.data.cache import LEVELS
@@ -25,6 +24,7 @@ from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import hardware, now, versions
 from raat_core.models.build import build_model_for
+from raat_core.specs.precision import FP32, Precision
 from raat_core.training.step import Trainee
 
 SECONDS = 3.0

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from raat_core.cells.catalogue import ArchitectureName
 from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation
-from raat_core.cells.precision import FP32, Precision
 from raat_core.files.checksums import read_json
+from raat_core.specs.precision import FP32, Precision
 from raat_core.validation import Frozen, parse
 
 Kind: TypeAlias = Literal["training", "reduced-training", "pgd", "autoattack"]

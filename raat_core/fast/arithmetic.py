@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from raat_core.cells.precision import Arithmetic
+from raat_core.specs.precision import Arithmetic
 
 
 def use_ieee_arithmetic() -> None:

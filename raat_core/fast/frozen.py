@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from raat_core.attacks.pgd import Pgd
-from raat_core.cells.precision import Arithmetic
 from raat_core.fast.arithmetic import compute_logits
 from raat_core.fast.folding import FoldedModel, fold
 from raat_core.fast.graphs import Recordings
 from raat_core.fast.switches import FastPaths
 from raat_core.models.modes import in_mode
+from raat_core.specs.precision import Arithmetic
 
 
 @dataclass

@@ -3,6 +3,7 @@
 Nothing here imports torch: Snakemake reads the settings of all methods while it builds its graph.
 """
 
+from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
 from raat_core.interface.registry import register
 from raat_core.interface.settings import MethodSettings, departure
@@ -18,6 +19,7 @@ from raat_core.interface.step import (
 __all__ = [
     "AttackObjective",
     "BatchNormMode",
+    "CellFacts",
     "LogitsMode",
     "Method",
     "MethodSettings",

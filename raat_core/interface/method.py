@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from raat_core.interface.facts import CellFacts
 from raat_core.interface.operations import Passes
 from raat_core.interface.settings import MethodSettings
 from raat_core.interface.step import Step
@@ -32,8 +33,9 @@ class Method(ABC):
     version: ClassVar[int] = 1
     views: ClassVar[int] = 1
 
-    def __init__(self, settings: MethodSettings) -> None:
+    def __init__(self, settings: MethodSettings, cell: CellFacts) -> None:
         self.settings = settings
+        self.cell = cell
 
     @abstractmethod
     def loss(self, step: Step) -> dict[str, Tensor]:
@@ -52,11 +54,23 @@ class Method(ABC):
         """
         return Passes(gradients=steps * self.views, updates=2 * self.views)
 
+    def start(self, model: nn.Module) -> None:
+        """Called once, before the first step of a training; a resumed one is not started again.
+
+        The weights of `model` may be changed.
+        """
+
+    def before_update(self, step: Step) -> None:
+        """Called between backward and the optimiser's step: gradients are there, to be changed."""
+
     def after_step(self, step: Step) -> None:
         """Called after the optimiser's step; gradients are there until it returns."""
 
-    def after_epoch(self, epoch: int) -> None:
-        """Called after the last step of an epoch, before the model is evaluated."""
+    def after_epoch(self, epoch: int, model: nn.Module) -> None:
+        """Called after the last step of an epoch, counted from 0, before `model` is evaluated.
+
+        Its weights may be changed: training goes on from them.
+        """
 
     def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
         """The models to evaluate after an epoch, by name; `model` is the trained one.

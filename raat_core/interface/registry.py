@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import TypeVar
 
 from raat_core.errors import UserError
+from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
 from raat_core.interface.settings import MethodSettings
 from raat_core.validation import suggest
@@ -36,12 +38,29 @@ def register(method: MethodType) -> MethodType:
     name = method.Settings.model_fields["name"].default
     if not isinstance(name, str):
         raise UserError(f"{method.__qualname__}: its settings' `name` needs a default")
+    _refuse_old_hooks(method)
     known = _registered.get(name)
     owner = BUILT_IN_METHODS.get(name) or (known.__module__ if known else method.__module__)
     if owner != method.__module__:
         raise UserError(f"method '{name}' of {method.__module__} is taken: it is one of {owner}")
     _registered[name] = method
     return method
+
+
+def _refuse_old_hooks(method: type[Method]) -> None:
+    """Hooks as they once were would not be called, or fail in the middle of a training."""
+    if hasattr(method.Settings, "check_recipe"):
+        raise UserError(
+            f"{method.Settings.__qualname__}: check_recipe(epochs) is now check(cell), "
+            f"and the epochs are cell.recipe.epochs"
+        )
+    for hook, arguments in (("__init__", "settings, cell"), ("after_epoch", "epoch, model")):
+        try:
+            inspect.signature(getattr(method, hook)).bind(None, None, None)
+        except TypeError:
+            raise UserError(
+                f"{method.__qualname__}.{hook}: must take (self, {arguments})"
+            ) from None
 
 
 def method_names() -> list[str]:
@@ -61,6 +80,11 @@ def method_class(name: str) -> type[Method]:
         hint = " (one of your own needs its plugin to be loaded)"
         raise ValueError(f"unknown method{suggest(name, method_names())}{hint}")
     return _registered[name]
+
+
+def build_method(settings: MethodSettings, cell: CellFacts) -> Method:
+    """The method of these settings, for a cell."""
+    return method_class(settings.name)(settings, cell)
 
 
 def resolve_settings(data: object) -> MethodSettings:

@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from raat_core.validation import Frozen
+from raat_core.interface.facts import CellFacts
+from raat_core.validation import Growing
 
 Variant: TypeAlias = Literal["paper", "released"]
 
@@ -27,7 +28,7 @@ def _departures(settings: type[MethodSettings]) -> dict[str, FieldInfo]:
     }
 
 
-class MethodSettings(Frozen):
+class MethodSettings(Growing):
     """Base of all methods' settings; a subclass narrows `name` to a Literal."""
 
     name: str = Field(description="The method, by its registered name.")
@@ -52,11 +53,11 @@ class MethodSettings(Frozen):
             return "paper"
         return "released" if departures == self.preset("released") else "mixed"
 
-    def check_recipe(self, epochs: int) -> None:
-        """Refuse a number of epochs that these settings make no sense with.
+    def check(self, cell: CellFacts) -> None:
+        """Refuse a cell that these settings make no sense in, before any job is submitted.
 
         Raises:
-            ValueError: names the setting and `recipe.epochs`, with their values.
+            ValueError: names the settings, those of `cell` among them, with their values.
         """
 
     def replace(self, changes: Mapping[str, object]) -> MethodSettings:
@@ -65,11 +66,12 @@ class MethodSettings(Frozen):
 
     def distinctive(self) -> dict[str, object]:
         """The settings that differ from their variant's preset, under their config keys."""
-        base = type(self).model_validate(
-            {
-                "name": self.name,
-                **self.preset("released" if self.variant == "released" else "paper"),
-            }
-        )
-        mine, theirs = self.model_dump(by_alias=True), base.model_dump(by_alias=True)
-        return {key: value for key, value in mine.items() if value != theirs[key]}
+        preset = self.preset("released" if self.variant == "released" else "paper")
+        mine = self.model_dump(by_alias=True)
+        distinctive = {}
+        for name, field in type(self).model_fields.items():
+            usual = preset.get(name, field.get_default(call_default_factory=True))
+            if getattr(self, name) != usual:  # One without a default always is distinctive.
+                key = field.alias or name
+                distinctive[key] = mine[key]
+        return distinctive

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.interface import LogitsMode, Method, MethodSettings, Start, Step, departure
+from raat_core.interface import (
+    CellFacts,
+    LogitsMode,
+    Method,
+    MethodSettings,
+    Start,
+    Step,
+    departure,
+)
 from raat_core.interface.losses import kl_divergence
 from raat_core.interface.operations import Passes
 
@@ -44,12 +52,12 @@ class AveragingSettings(MethodSettings):
         "optimiser's step, and in RAAT# x' once more before it.",
     )
 
-    def check_recipe(self, epochs: int) -> None:
-        """See `MethodSettings.check_recipe`."""
-        if self.average_from >= epochs:
+    def check(self, cell: CellFacts) -> None:
+        """See `MethodSettings.check`."""
+        if self.average_from >= cell.recipe.epochs:
             raise ValueError(
                 f"method.average_from = {self.average_from}: must be below "
-                f"recipe.epochs = {epochs}, or the weights are never averaged"
+                f"recipe.epochs = {cell.recipe.epochs}, or the weights are never averaged"
             )
 
 
@@ -62,8 +70,8 @@ class Averaging(Method):
 
     settings: AveragingSettings
 
-    def __init__(self, settings: MethodSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: MethodSettings, cell: CellFacts) -> None:
+        super().__init__(settings, cell)
         self._average: nn.Module | None = None
         self._weights: dict[str, Tensor] = {}
         """The averaged model's own tensors, or those of a resumed state that it is to get."""

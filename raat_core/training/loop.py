@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -51,9 +50,9 @@ class Training:
             replace(split.to(self.device), memory_format=fast.memory_format)
             for split in (train, selection)
         )
-        self.steps_per_epoch = math.ceil(len(train) / self.cell.recipe.batch_size)
         use_ieee_arithmetic()
-        self.trainee = Trainee.build(self.cell, self.device, fast)
+        self.trainee = Trainee.build(self.cell, self.device, fast, len(train))
+        self.steps_per_epoch = self.trainee.method.cell.steps_per_epoch
         self.selector = Selector(self.trainee, selection_split, self.check_stop)
         self.store = ResumeStore(self.folder.resume, self.cell.digest)
         self.progress = Progress()
@@ -68,7 +67,11 @@ class Training:
                 folder is whole.
         """
         write_spec(self.folder, self.cell)
-        self.progress = self.store.load(self.trainee) or self.progress
+        resumed = self.store.load(self.trainee)
+        if resumed is None:
+            self.trainee.method.start(self.trainee.model)
+        else:
+            self.progress = resumed
         self._begin_session()
         epochs = self.cell.recipe.epochs
         done = self.progress.epoch * self.steps_per_epoch + self.progress.step
@@ -135,7 +138,7 @@ class Training:
             self.reporter.step_done()
         self.check_stop()
         if not progress.epoch_hook_done:
-            self.trainee.method.after_epoch(progress.epoch)
+            self.trainee.method.after_epoch(progress.epoch, self.trainee.model)
             progress.epoch_hook_done = True
 
     def _evaluate(self) -> Row:

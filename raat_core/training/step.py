@@ -19,7 +19,7 @@ from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.repeats import watch_statistics
 from raat_core.fast.switches import FastPaths
 from raat_core.interface.method import Method
-from raat_core.interface.registry import method_class
+from raat_core.interface.registry import build_method
 from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, Start
 from raat_core.models.build import build_model_for
 from raat_core.models.modes import in_mode, statistics_at_rest
@@ -39,12 +39,21 @@ class Trainee:
     """Copies of models for what needs no gradients of weights."""
 
     @classmethod
-    def build(cls, cell: Cell, device: torch.device, fast: FastPaths) -> Trainee:
-        """As it is before the first step; weights are a function of the cell's seed."""
+    def build(
+        cls, cell: Cell, device: torch.device, fast: FastPaths, train_size: int | None = None
+    ) -> Trainee:
+        """As it is before the first step; weights are a function of the cell's seed.
+
+        Args:
+            cell: what is trained.
+            device: where.
+            fast: which quicker ways are taken.
+            train_size: training images; without, as `Cell.facts` has it.
+        """
         model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
         model.to(memory_format=fast.memory_format)
         optimizer = Sgd(model, cell.recipe.momentum, cell.recipe.weight_decay)
-        method = method_class(cell.method.name)(cell.method)
+        method = build_method(cell.method, cell.facts(train_size))
         return cls(cell, model, optimizer, method, FrozenModels(fast))
 
     def draw(self, split: Split, indices: Tensor, epoch: int, number: int) -> TrainingStep:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from raat_core.attacks.autoattack import run_autoattack
 from raat_core.attacks.pgd import Pgd
 from raat_core.cells.evaluations import AutoAttackEvaluation
-from raat_core.cells.threat_model import Norm
 from raat_core.data.dataset import Split
 from raat_core.errors import UserError
 from raat_core.interface.step import AttackObjective, Start
 from raat_core.models.build import build_model
+from raat_core.specs.threat_model import Norm
 
 ROUNDING = 1e-6
 

@@ -21,9 +21,9 @@ from raat_core.cells.evaluations import (
     evaluation_name,
     standard_attacks,
 )
-from raat_core.cells.recipe import Recipe
 from raat_core.errors import UserError
 from raat_core.interface.registry import BUILT_IN_METHODS, method_class
+from raat_core.specs.recipe import Recipe
 from raat_core.validation import format_fraction, parse
 
 

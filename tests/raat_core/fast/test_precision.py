@@ -15,7 +15,6 @@ from outcomes import assert_equal_outcome, run_with_stops
 from raat_core import api
 from raat_core.attacks.pgd import Pgd
 from raat_core.cells.folder import CellFolder
-from raat_core.cells.precision import FP32, Precision
 from raat_core.cells.weights import read_weights
 from raat_core.cost.timing import kind_of_training
 from raat_core.data.dataset import DataSet
@@ -25,6 +24,7 @@ from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.switches import FastPaths
 from raat_core.interface.registry import BUILT_IN_METHODS
 from raat_core.models.build import build_model
+from raat_core.specs.precision import FP32, Precision
 
 HALVES = {"attack": "bf16", "training": "fp32"}
 

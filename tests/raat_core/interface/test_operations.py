@@ -19,7 +19,7 @@ from raat_core.data.dataset import DataSet, Split
 from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.switches import FastPaths
 from raat_core.interface.operations import ImageShape, Operations, Passes
-from raat_core.interface.registry import BUILT_IN_METHODS, method_class
+from raat_core.interface.registry import BUILT_IN_METHODS, build_method
 from raat_core.models.build import build_model, build_model_for
 from raat_core.models.resnet import ResNet
 from raat_core.training.step import TrainingStep
@@ -117,7 +117,7 @@ def cell_with(method: Any) -> Cell:
 
 def step_flop(cell: Cell, model: ResNet, split: Split) -> float:
     """Counted operations of a training step on all samples, for each of them."""
-    method = method_class(cell.method.name)(cell.method)
+    method = build_method(cell.method, cell.facts())
     step = TrainingStep.draw(
         cell, model, FrozenModels(FastPaths(fold=False)), split, torch.arange(len(split)),
         views=method.views, epoch=0, number=0,
@@ -147,7 +147,7 @@ def test_what_a_training_step_costs(
     split = small_data.train.take(torch.arange(8))
     labels = torch.full((8,), predicted if correct else predicted + 1)
     counted = step_flop(cell, model.train(), Split(split.images, labels, split.levels))
-    passes = method_class(cell.method.name)(cell.method).passes(STEPS, float(correct))
+    passes = build_method(cell.method, cell.facts()).passes(STEPS, float(correct))
     assert passes.flop(operations_of(cell)) == pytest.approx(counted, rel=0.02)
 
 
@@ -157,6 +157,6 @@ def test_a_method_that_does_not_say_gets_a_bound(small_data: DataSet) -> None:
     model = build_model_for(cell.architecture, cell.dataset, seed=0)
     assert isinstance(model, ResNet)
     counted = step_flop(cell, model.train(), small_data.train.take(torch.arange(8)))
-    passes = method_class("toy")(cell.method).passes(STEPS, 1.0)
+    passes = build_method(cell.method, cell.facts()).passes(STEPS, 1.0)
     assert passes == Passes(gradients=STEPS, updates=2)
     assert counted < passes.flop(operations_of(cell)) < 1.5 * counted

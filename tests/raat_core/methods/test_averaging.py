@@ -27,8 +27,7 @@ from raat_core.cells.manifest import read_manifest
 from raat_core.cells.weights import read_weights
 from raat_core.data.dataset import DataSet
 from raat_core.evaluation.accuracy import percent_correct, predict
-from raat_core.interface.registry import resolve_settings
-from raat_core.methods import method_class
+from raat_core.interface.registry import build_method, resolve_settings
 from raat_core.methods.averaging import Averaging
 from raat_core.training.loop import Training
 from raat_core.training.optimisers import Sgd
@@ -42,7 +41,7 @@ def method_of(name: str) -> Averaging:
     config = {"name": name, "decay": DECAY, "average_from": STARTS}
     if name == "raat#":
         config["eta"] = ETA  # At which the steps have images.
-    method = method_class(name)(resolve_settings(config))
+    method = build_method(resolve_settings(config), small_cell().facts())
     assert isinstance(method, Averaging)
     return method
 
@@ -92,7 +91,8 @@ def test_the_average_is_that_of_a_plain_loop(name: str) -> None:
 
 def test_averaging_may_start_with_the_first_step() -> None:
     """From the initial weights."""
-    method = method_class("wa")(resolve_settings({"name": "wa", "decay": 0.0, "average_from": 0}))
+    settings = resolve_settings({"name": "wa", "decay": 0.0, "average_from": 0})
+    method = build_method(settings, small_cell().facts())
     step = batchnorm_step(0)
     step = step.take(torch.arange(len(step.labels)), views=1)
     method.loss(step)

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transcription import Terms, attacked, is_kept, prediction, reduced, view_samples
 
+from conftest import small_cell
 from raat_core.interface import losses
-from raat_core.interface.registry import BUILT_IN_METHODS, resolve_settings
+from raat_core.interface.registry import BUILT_IN_METHODS, build_method, resolve_settings
 from raat_core.interface.step import BatchNormMode
 from raat_core.methods import Method, MethodSettings, method_class
 from raat_core.methods.averaging import Averaging
@@ -184,7 +185,7 @@ def objective(step: FakeStep, config: dict[str, object]) -> Terms:
 
 def method_for(step: FakeStep, config: dict[str, object]) -> Method:
     """The method, resumed with the step's average."""
-    method = method_class(str(config["name"]))(resolve(config))
+    method = build_method(resolve(config), small_cell().facts())
     if step.average is not None:
         state = step.average.state_dict()
         method.load_state({name: tensor.clone() for name, tensor in state.items()})

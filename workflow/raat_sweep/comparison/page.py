@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from raat_core.cells.threat_model import NORM_SYMBOLS
+from raat_core.specs.threat_model import NORM_SYMBOLS
 from raat_sweep.comparison.blocks import Block
 from raat_sweep.comparison.published import GAIN
 from raat_sweep.numbers.formatting import GAP, records, rounded, signed, with_spread

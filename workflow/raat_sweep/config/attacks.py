@@ -14,7 +14,7 @@ from raat_core.cells.evaluations import (
     Evaluation,
     PgdEvaluation,
 )
-from raat_core.cells.threat_model import ThreatModel
+from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import (
     LARGEST_COUNT,
     Frozen,

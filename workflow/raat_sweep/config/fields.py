@@ -14,9 +14,9 @@ from pydantic import Field, field_validator, model_validator
 
 from raat_core.cells.catalogue import ArchitectureName
 from raat_core.cells.cell import MethodField
-from raat_core.cells.precision import FP32, Precision
-from raat_core.cells.recipe import Recipe
 from raat_core.cells.selection import Selection
+from raat_core.specs.precision import FP32, Precision
+from raat_core.specs.recipe import Recipe
 from raat_core.validation import Frozen, OneLine
 from raat_sweep.config.attacks import AttackEntry, DerivedEntry
 from raat_sweep.config.data_sets import ImageFolderEntry

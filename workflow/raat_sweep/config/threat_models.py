@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from raat_core.cells.threat_model import Norm, ThreatModel
+from raat_core.specs.threat_model import Norm, ThreatModel
 from raat_core.validation import (
     LARGEST_COUNT,
     Frozen,

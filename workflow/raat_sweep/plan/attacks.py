@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation, check_attack
-from raat_core.cells.threat_model import ThreatModel
 from raat_core.errors import UserError
+from raat_core.specs.threat_model import ThreatModel
 from raat_sweep.config.attacks import AttackEntry
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import AutoAttackEvaluation, CleanEvaluation, Evaluation
-from raat_core.cells.threat_model import NORM_SYMBOLS
+from raat_core.specs.threat_model import NORM_SYMBOLS
 from raat_core.validation import format_fraction
 from raat_sweep.plan.plan import Plan
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from raat_core.cells.threat_model import NORM_SYMBOLS
+from raat_core.specs.threat_model import NORM_SYMBOLS
 from raat_sweep.numbers.accuracies import GROUP, Values, summarise
 from raat_sweep.numbers.formatting import GAP, listed, records, rounded, signed
 from raat_sweep.numbers.gaps import Note, notes_on_gaps

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from raat_core.validation import LARGEST_COUNT, Frozen, Ratio
+from raat_core.validation import LARGEST_COUNT, Frozen, Growing, Ratio
 
 
 class Augmentation(Frozen):
@@ -19,7 +19,7 @@ class Augmentation(Frozen):
     flip: bool = Field(True, description="Flip horizontally with probability one half.")
 
 
-class Recipe(Frozen):
+class Recipe(Growing):
     """How a model is optimised (Appendix D.1)."""
 
     epochs: int = Field(110, ge=1, le=LARGEST_COUNT, description="Passes over the training set.")

@@ -1,0 +1,39 @@
+"""What a method is told of the cell that it trains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from raat_core.interface.operations import ImageShape
+from raat_core.specs.recipe import Recipe
+from raat_core.specs.threat_model import ThreatModel
+
+
+@dataclass(frozen=True)
+class CellFacts:
+    """The cell, but for its method: what settings may be checked against and objectives need."""
+
+    threat_model: ThreatModel
+    """Norm, epsilon, step size and steps of the training attack."""
+    recipe: Recipe
+    """Epochs, batch size, optimiser and what else composes with any objective."""
+    dataset: str
+    architecture: str
+    image_shape: ImageShape
+    """Channels, height, width."""
+    classes: int
+    train_size: int
+    """Training images: `Step.indices` are below it. While settings are checked, where a part is
+    held out, it is an estimate."""
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in each epoch."""
+        return math.ceil(self.train_size / self.recipe.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Updates in the whole training."""
+        return self.recipe.epochs * self.steps_per_epoch

@@ -1,0 +1,1 @@
+"""What a training is told whatever its method: threat model, recipe, precision. Needs no torch."""
