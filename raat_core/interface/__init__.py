@@ -3,6 +3,8 @@
 Nothing here imports torch: Snakemake reads the settings of all methods while it builds its graph.
 """
 
+from raat_core.interface.attack import Attack, AttackSettings, DrawsByName
+from raat_core.interface.draws import Draws
 from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
 from raat_core.interface.registry import register
@@ -17,9 +19,13 @@ from raat_core.interface.step import (
 )
 
 __all__ = [
+    "Attack",
     "AttackObjective",
+    "AttackSettings",
     "BatchNormMode",
     "CellFacts",
+    "Draws",
+    "DrawsByName",
     "LogitsMode",
     "Method",
     "MethodSettings",

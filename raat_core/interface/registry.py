@@ -1,13 +1,14 @@
-"""Methods by name: the built-in ones and those that plugins register."""
+"""Methods and attacks by name: the built-in ones and those that plugins register."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from raat_core.errors import UserError
+from raat_core.interface.attack import Attack
 from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
 from raat_core.interface.settings import MethodSettings
@@ -25,26 +26,75 @@ BUILT_IN_METHODS = {
     "rebat": "raat_core.methods.rebat",
     "raat#": "raat_core.methods.raat_sharp",
 }
-_registered: dict[str, type[Method]] = {}
-MethodType = TypeVar("MethodType", bound=type[Method])
+BUILT_IN_ATTACKS: dict[str, str] = {}
+Kind = TypeVar("Kind")
+Extension = TypeVar("Extension", bound=type[Method] | type[Attack])
 
 
-def register(method: MethodType) -> MethodType:
-    """Class decorator: make a method known under the default of its settings' `name`.
+class Registry(Generic[Kind]):
+    """Things of one kind by name: the built-in ones, imported when asked for, and plugins'."""
+
+    def __init__(self, kind: str, built_in: Mapping[str, str]) -> None:
+        self.kind, self.built_in = kind, built_in
+        """`built_in`: modules that register them, by name."""
+        self._found: dict[str, Kind] = {}
+        self._modules: dict[str, str] = {}
+
+    def add(self, name: str, thing: Kind, module: str) -> None:
+        """Make a thing of a module known.
+
+        Raises:
+            UserError: the name is taken by another module.
+        """
+        owner = self.built_in.get(name) or self._modules.get(name, module)
+        if owner != module:
+            raise UserError(f"{self.kind} '{name}' of {module} is taken: it is one of {owner}")
+        self._found[name], self._modules[name] = thing, module
+
+    def names(self) -> list[str]:
+        """All known names: the built-in ones and those of loaded plugins."""
+        return [*self.built_in, *(name for name in self._found if name not in self.built_in)]
+
+    def get(self, name: str) -> Kind:
+        """The thing of a name.
+
+        Raises:
+            ValueError: there is none; names the nearest one and all that are known.
+        """
+        if name not in self._found and name in self.built_in:
+            importlib.import_module(self.built_in[name])
+        if name not in self._found:
+            hint = " (one of your own needs its plugin to be loaded)"
+            raise ValueError(f"unknown {self.kind}{suggest(name, self.names())}{hint}")
+        return self._found[name]
+
+
+METHODS: Registry[type[Method]] = Registry("method", BUILT_IN_METHODS)
+ATTACKS: Registry[type[Attack]] = Registry("attack", BUILT_IN_ATTACKS)
+
+
+def register(extension: Extension) -> Extension:
+    """Class decorator: make a method or an attack known by its settings' default name.
 
     Raises:
-        UserError: the name is taken by another class.
+        UserError: the name is taken by another class, or is missing.
     """
-    name = method.Settings.model_fields["name"].default
+    if issubclass(extension, Method):
+        _refuse_old_hooks(extension)
+        METHODS.add(_default(extension, "name"), extension, extension.__module__)
+    elif issubclass(extension, Attack):
+        ATTACKS.add(_default(extension, "kind"), extension, extension.__module__)
+    else:
+        raise UserError(f"{extension.__qualname__}: must be a Method or an Attack")
+    return extension
+
+
+def _default(extension: type[Method] | type[Attack], key: str) -> str:
+    """What the settings say that the extension is called."""
+    name = extension.Settings.model_fields[key].default
     if not isinstance(name, str):
-        raise UserError(f"{method.__qualname__}: its settings' `name` needs a default")
-    _refuse_old_hooks(method)
-    known = _registered.get(name)
-    owner = BUILT_IN_METHODS.get(name) or (known.__module__ if known else method.__module__)
-    if owner != method.__module__:
-        raise UserError(f"method '{name}' of {method.__module__} is taken: it is one of {owner}")
-    _registered[name] = method
-    return method
+        raise UserError(f"{extension.__qualname__}: its settings' `{key}` needs a default")
+    return name
 
 
 def _refuse_old_hooks(method: type[Method]) -> None:
@@ -65,7 +115,7 @@ def _refuse_old_hooks(method: type[Method]) -> None:
 
 def method_names() -> list[str]:
     """All known names: the built-in methods and those of loaded plugins."""
-    return [*BUILT_IN_METHODS, *(name for name in _registered if name not in BUILT_IN_METHODS)]
+    return METHODS.names()
 
 
 def method_class(name: str) -> type[Method]:
@@ -74,12 +124,7 @@ def method_class(name: str) -> type[Method]:
     Raises:
         ValueError: no such method; names the nearest one and all that are known.
     """
-    if name not in _registered and name in BUILT_IN_METHODS:
-        importlib.import_module(BUILT_IN_METHODS[name])
-    if name not in _registered:
-        hint = " (one of your own needs its plugin to be loaded)"
-        raise ValueError(f"unknown method{suggest(name, method_names())}{hint}")
-    return _registered[name]
+    return METHODS.get(name)
 
 
 def build_method(settings: MethodSettings, cell: CellFacts) -> Method:
