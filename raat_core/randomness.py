@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
@@ -32,3 +33,42 @@ def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, *purpose))
         yield
+
+
+class NamedDraws:
+    """The draws of one purpose on one device; see `raat_core.interface.draws.Draws`."""
+
+    def __init__(self, device: torch.device | str, seed: int, *purpose: str | int) -> None:
+        self._device, self._seed, self._purpose = device, seed, purpose
+        self._generator: torch.Generator | None = None
+        self._numpy: np.random.Generator | None = None
+
+    @property
+    def generator(self) -> torch.Generator:
+        """See `Draws.generator`."""
+        if self._generator is None:
+            self._generator = generator(self._device, self._seed, *self._purpose)
+        return self._generator
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """See `Draws.uniform`."""
+        return torch.empty(shape, device=self._device).uniform_(low, high, generator=self.generator)
+
+    def gaussian(self, *shape: int) -> Tensor:
+        """See `Draws.gaussian`."""
+        return torch.empty(shape, device=self._device).normal_(generator=self.generator)
+
+    def integers(self, *shape: int, below: int) -> Tensor:
+        """See `Draws.integers`."""
+        return torch.randint(below, shape, generator=self.generator, device=self._device)
+
+    def permutation(self, count: int) -> Tensor:
+        """See `Draws.permutation`."""
+        return torch.randperm(count, generator=self.generator, device=self._device)
+
+    def beta(self, concentration: float, size: int) -> Tensor:
+        """See `Draws.beta`; torch draws it without generators only, and on no device the same."""
+        if self._numpy is None:
+            self._numpy = numpy_generator(self._seed, *self._purpose)
+        values = self._numpy.beta(concentration, concentration, size)
+        return torch.from_numpy(values).to(self._device, torch.float32)

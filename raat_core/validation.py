@@ -73,6 +73,14 @@ def of_kind(*kinds: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _read_kind(data: Any) -> Any:
+    return {"kind": data} if isinstance(data, str) else data
+
+
+KIND_IN_A_WORD = BeforeValidator(_read_kind)
+"""A model whose `kind` alone may be given, as in `schedule: cosine`; stands after `of_kind`."""
+
+
 class Frozen(BaseModel):
     """An immutable model that knows its keys: an unknown one is an error with a suggestion."""
 

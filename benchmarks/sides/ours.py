@@ -12,8 +12,8 @@ from raat_core.data.dataset import Split
 from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.switches import FastPaths
-from raat_core.training.step import Trainee
-from sides.job import LEARNING_RATE, Job, Side, half_correct, predictions, random_pixels
+from raat_core.training.trainee import Trainee
+from sides.job import Job, Side, half_correct, predictions, random_pixels
 
 
 def ours(job: Job) -> Side:
@@ -34,7 +34,7 @@ def ours(job: Job) -> Side:
     )
 
     def step(trainee: Trainee = trainee) -> None:
-        trainee.update(trainee.draw(split, indices, epoch=0, number=0), LEARNING_RATE)
+        trainee.update(trainee.draw(split, indices, epoch=0, number=0))
 
     def correct() -> float:
         return float((predictions(model, pixels) == split.labels).double().mean())

@@ -5,28 +5,55 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
+from raat_core.errors import UserError
 from raat_core.interface.losses import cross_entropy, kl_divergence, margin
-from raat_core.interface.step import AttackObjective, Start
+from raat_core.interface.step import AttackObjective, Iterate, OnIterate, Start
 from raat_core.specs.threat_model import Norm
+from raat_core.validation import suggest
 
 Logits: TypeAlias = Callable[[Tensor], Tensor]
 """What is attacked: images (B, C, H, W) to logits (B, K), differentiable."""
+PerSample: TypeAlias = Callable[[Tensor], Tensor]
+"""Logits (B, K) to what is maximised, (B,)."""
 
 GAUSSIAN_START = 0.001
 """Standard deviation of the start noise in TRADES' and MART's code."""
 
 
 @dataclass(frozen=True)
+class Live:
+    """What an attack may be given that is no plain value."""
+
+    objective: PerSample | None = None
+    """In place of the named one."""
+    radii: Tensor | None = None
+    """(B,): by what each sample's ball and steps are scaled."""
+    on_iterate: OnIterate | None = None
+
+    @property
+    def can_be_recorded(self) -> bool:
+        """Whether a replay would do the same: functions may hold tensors of one step."""
+        return self.objective is None and self.on_iterate is None
+
+
+NOTHING = Live()
+
+
+@dataclass(frozen=True)
 class Pgd:
     """An attack's parameters; pixels are in [0, 1].
 
-    `start`: "uniform" in the ball, clipped to [0, 1], or "gaussian": 0.001 N(0, 1), unclipped as
-    in TRADES' and MART's code (the first step clips).
+    `start`: "uniform" in the ball, clipped to [0, 1]; "gaussian": 0.001 N(0, 1), unclipped as
+    in TRADES' and MART's code (the first step clips); "clean": the images. Without `in_ball`,
+    steps are clipped to [0, 1] alone.
+
+    Raises:
+        UserError: an unknown norm, objective or start; says which there are.
     """
 
     norm: Norm
@@ -35,47 +62,91 @@ class Pgd:
     steps: int
     objective: AttackObjective = "cross-entropy"
     start: Start = "uniform"
+    in_ball: bool = True
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("norm", Norm), ("objective", AttackObjective), ("start", Start)):
+            value = getattr(self, key)
+            if value not in get_args(allowed):
+                raise UserError(f"attack: {key} = {value!r}{suggest(value, get_args(allowed))}")
 
     def run(
-        self, model: Logits, images: Tensor, labels: Tensor, generator: torch.Generator
+        self,
+        model: Logits,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        live: Live = NOTHING,
     ) -> Tensor:
         """Adversarial images, detached, in the ball around `images` and in [0, 1].
 
         Args:
             model: differentiable logits; its mode is the caller's business.
             images: (B, C, H, W) in [0, 1].
-            labels: (B,) int64; for the "kl" objective they are not used.
+            labels: (B,) int64, or (B, K) probabilities; for the "kl" objective they are not used.
             generator: for the random start, on the images' device.
+            live: tensors and functions that go with this batch.
         """
-        return self.ascend(model, images, labels, self.perturb(images, generator))
+        return self.ascend(model, images, labels, self.perturb(images, generator, live), live)
 
-    def perturb(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def perturb(self, images: Tensor, generator: torch.Generator, live: Live = NOTHING) -> Tensor:
         """The images where the attack starts; arguments as for `run`."""
-        perturbed = images + self._start(images, generator)
+        if self.start == "clean":
+            return images
+        perturbed = images + self._start(images, generator, live)
         return perturbed.clamp(0, 1) if self.start == "uniform" else perturbed
 
-    def ascend(self, model: Logits, images: Tensor, labels: Tensor, perturbed: Tensor) -> Tensor:
+    def ascend(
+        self,
+        model: Logits,
+        images: Tensor,
+        labels: Tensor,
+        perturbed: Tensor,
+        live: Live = NOTHING,
+    ) -> Tensor:
         """All steps, from `perturbed` on; without random draws. Otherwise as `run`."""
-        objective = self._objective(model, images, labels)
-        for _ in range(self.steps):
+        objective = live.objective or self._objective(model, images, labels)
+        stopped: Tensor | None = None
+        for number in range(self.steps):
             perturbed = perturbed.detach().requires_grad_()
             with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(objective(perturbed), perturbed)
-            perturbed = self._project(images, perturbed.detach() + self._ascent(gradient))
+                logits = model(perturbed)
+                # The sum: a sample's gradient is its own alone.
+                values = _per_sample(objective(logits), logits).sum()
+                (gradient,) = torch.autograd.grad(values, perturbed)
+            perturbed = perturbed.detach()
+            moved = self.project(images, perturbed + self._ascent(gradient, live), live)
+            if live.on_iterate is not None:
+                iterate = Iterate(number, perturbed, logits.detach())
+                stopped = _either(stopped, _stops(live.on_iterate(iterate), images))
+            if stopped is not None:
+                moved = perturbed.where(stopped[:, None, None, None], moved)
+            perturbed = moved
         return perturbed.detach()
 
-    def _objective(
-        self, model: Logits, images: Tensor, labels: Tensor
-    ) -> Callable[[Tensor], Tensor]:
-        """The sum over samples of what is maximised: a sample's gradient is its own alone."""
+    def project(self, images: Tensor, perturbed: Tensor, live: Live = NOTHING) -> Tensor:
+        """The nearest images in the ball around `images`, and in [0, 1]."""
+        if not self.in_ball:
+            return perturbed.clamp(0, 1)
+        epsilon = _scaled(self.epsilon, live)
+        if self.norm == "linf":
+            perturbed = torch.clamp(perturbed, images - epsilon, images + epsilon)
+            return perturbed.clamp(0, 1)
+        # Clipping first keeps both: shrinking towards an image in [0, 1] stays in [0, 1].
+        delta = perturbed.clamp(0, 1) - images
+        return images + delta * (epsilon / _l2_norm(delta)).clamp(max=1)
+
+    def _objective(self, model: Logits, images: Tensor, labels: Tensor) -> PerSample:
         if self.objective == "kl":
             with torch.no_grad():
                 reference = model(images)
-            return lambda perturbed: kl_divergence(reference, model(perturbed)).sum()
-        per_sample = cross_entropy if self.objective == "cross-entropy" else margin
-        return lambda perturbed: per_sample(model(perturbed), labels).sum()
+            return lambda logits: kl_divergence(reference, logits)
+        per_sample = {"cross-entropy": cross_entropy, "margin": margin}[self.objective]
+        if self.objective == "margin" and labels.is_floating_point():
+            raise UserError("attack: objective = 'margin': needs classes, not probabilities")
+        return lambda logits: per_sample(logits, labels)
 
-    def _start(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _start(self, images: Tensor, generator: torch.Generator, live: Live) -> Tensor:
         # Shape and layout are spelled out: `empty_like` of a channels_last tensor would draw
         # other noise for the same generator.
         def noise() -> Tensor:
@@ -84,26 +155,56 @@ class Pgd:
         if self.start == "gaussian":
             return GAUSSIAN_START * noise().normal_(generator=generator)
         if self.norm == "linf":
+            if live.radii is not None:
+                epsilon = _scaled(self.epsilon, live)
+                return epsilon * noise().uniform_(-1, 1, generator=generator)
             return noise().uniform_(-self.epsilon, self.epsilon, generator=generator)
         direction = noise().normal_(generator=generator)
         direction = direction / _l2_norm(direction)
         dimension = math.prod(images.shape[1:])
         radius = torch.empty(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
         radius.uniform_(0, 1, generator=generator)
-        return self.epsilon * radius ** (1 / dimension) * direction
+        return _scaled(self.epsilon, live) * radius ** (1 / dimension) * direction
 
-    def _ascent(self, gradient: Tensor) -> Tensor:
+    def _ascent(self, gradient: Tensor, live: Live) -> Tensor:
+        step_size = _scaled(self.step_size, live)
         if self.norm == "linf":
-            return self.step_size * gradient.sign()
-        return self.step_size * gradient / _l2_norm(gradient)
+            return step_size * gradient.sign()
+        return step_size * gradient / _l2_norm(gradient)
 
-    def _project(self, images: Tensor, perturbed: Tensor) -> Tensor:
-        if self.norm == "linf":
-            perturbed = torch.clamp(perturbed, images - self.epsilon, images + self.epsilon)
-            return perturbed.clamp(0, 1)
-        # Clipping first keeps both: shrinking towards an image in [0, 1] stays in [0, 1].
-        delta = perturbed.clamp(0, 1) - images
-        return images + delta * (self.epsilon / _l2_norm(delta)).clamp(max=1)
+
+def _scaled(value: float, live: Live) -> float | Tensor:
+    """A radius or step for every sample, (B, 1, 1, 1), if they have radii of their own."""
+    return value if live.radii is None else value * live.radii[:, None, None, None]
+
+
+def _per_sample(values: object, logits: Tensor) -> Tensor:
+    """What an objective returned, which must be a value per sample."""
+    if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
+        found = f"{tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise UserError(
+            f"attack: the objective must return a value per sample, a tensor of shape "
+            f"({len(logits)},), not {found}"
+        )
+    return values
+
+
+def _stops(asked: object, images: Tensor) -> Tensor | None:
+    """What `on_iterate` returned."""
+    if asked is None:
+        return None
+    if not isinstance(asked, Tensor) or asked.dtype != torch.bool or asked.shape != (len(images),):
+        raise UserError(
+            f"attack: on_iterate must return None, or a bool tensor of shape ({len(images)},) that "
+            f"says which samples stop"
+        )
+    return asked
+
+
+def _either(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
 
 
 def _l2_norm(tensor: Tensor) -> Tensor:

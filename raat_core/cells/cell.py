@@ -126,7 +126,18 @@ class Cell(Growing):
 
     @model_validator(mode="after")
     def _check_method(self) -> Cell:
-        self.method.check(self.facts())
+        facts, cls = self.facts(), method_class(self.method.name)
+        if facts.steps_per_epoch == 0:
+            raise ValueError(
+                f"recipe.batch_size = {self.recipe.batch_size}: with drop_last it must be at most "
+                f"{facts.train_size}, the training images of {self.dataset}"
+            )
+        if self.recipe.label_smoothing > 0 and not cls.smooths_labels:
+            raise ValueError(
+                f"recipe.label_smoothing = {self.recipe.label_smoothing}: method "
+                f"'{self.method.name}' has no supervised term that labels can be smoothed in"
+            )
+        self.method.check(facts)
         return self
 
     def facts(self, train_size: int | None = None) -> CellFacts:

@@ -25,7 +25,7 @@ from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import hardware, now, versions
 from raat_core.models.build import build_model_for
 from raat_core.specs.precision import FP32, Precision
-from raat_core.training.step import Trainee
+from raat_core.training.trainee import Trainee
 
 SECONDS = 3.0
 """That each kind of work is repeated for, at least `REPEATS` times."""
@@ -89,7 +89,7 @@ def _training(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
 
     def step() -> None:
         drawn = trainee.draw(split, indices, epoch=0, number=0)
-        trainee.update(drawn, cell.recipe.learning_rate)
+        trainee.update(drawn)
 
     passes = trainee.method.passes(cell.threat_model.steps, correct=1.0)
     return Timing(

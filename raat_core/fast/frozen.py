@@ -5,12 +5,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from raat_core.attacks.pgd import Pgd
+from raat_core.attacks.pgd import NOTHING, Live, Pgd
 from raat_core.fast.arithmetic import compute_logits
 from raat_core.fast.folding import FoldedModel, fold
 from raat_core.fast.graphs import Recordings
@@ -77,25 +77,28 @@ class FrozenModels:
         model: nn.Module,
         images: Tensor,
         labels: Tensor,
-        draws: torch.Generator,
+        begun: Tensor,
         arithmetic: Arithmetic,
+        live: Live = NOTHING,
     ) -> Tensor:
-        """`Pgd.run` on the model in evaluation mode."""
-        perturbed = pgd.perturb(images, draws)
+        """`Pgd.ascend` from `begun` on, on the model in evaluation mode."""
         with self.frozen(model, images, arithmetic) as frozen:
 
-            def ascend(images: Tensor, labels: Tensor, perturbed: Tensor) -> Tensor:
+            def ascend(images: Tensor, labels: Tensor, begun: Tensor, *radii: Tensor) -> Tensor:
                 return pgd.ascend(
                     lambda batch: compute_logits(frozen, batch, arithmetic),
                     images,
                     labels,
-                    perturbed,
+                    begun,
+                    replace(live, radii=radii[0]) if radii else live,
                 )
 
-            if frozen is model or not (self.fast.cuda_graphs and images.is_cuda):
-                return ascend(images, labels, perturbed)
+            radii = () if live.radii is None else (live.radii,)
+            record = self.fast.cuda_graphs and images.is_cuda and live.can_be_recorded
+            if frozen is model or not record:
+                return ascend(images, labels, begun, *radii)
             recordings = self._copy_of(model, images, arithmetic).recordings
-            return recordings.run((pgd, arithmetic), ascend, images, labels, perturbed)
+            return recordings.run((pgd, arithmetic), ascend, images, labels, begun, *radii)
 
     def _copy_of(self, model: nn.Module, images: Tensor, arithmetic: Arithmetic) -> _Copy:
         if not self.fast.fold:

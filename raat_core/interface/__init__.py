@@ -4,6 +4,7 @@ Nothing here imports torch: Snakemake reads the settings of all methods while it
 """
 
 from raat_core.interface.attack import Attack, AttackSettings, DrawsByName
+from raat_core.interface.average import WeightAverage
 from raat_core.interface.draws import Draws
 from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
@@ -12,7 +13,9 @@ from raat_core.interface.settings import MethodSettings, departure
 from raat_core.interface.step import (
     AttackObjective,
     BatchNormMode,
+    Iterate,
     LogitsMode,
+    OnIterate,
     Start,
     Step,
     forward_twice,
@@ -26,11 +29,14 @@ __all__ = [
     "CellFacts",
     "Draws",
     "DrawsByName",
+    "Iterate",
     "LogitsMode",
     "Method",
     "MethodSettings",
+    "OnIterate",
     "Start",
     "Step",
+    "WeightAverage",
     "departure",
     "forward_twice",
     "register",

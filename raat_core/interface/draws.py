@@ -38,5 +38,5 @@ class Draws(Protocol):
         ...
 
     def beta(self, concentration: float, size: int) -> Tensor:
-        """(size,) float32 of Beta(concentration, concentration); a second call repeats them."""
+        """(size,) float32 of Beta(concentration, concentration)."""
         ...

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from raat_core.interface.operations import ImageShape
 from raat_core.specs.recipe import Recipe
+from raat_core.specs.schedule import Moment
 from raat_core.specs.threat_model import ThreatModel
 
 
@@ -31,9 +32,14 @@ class CellFacts:
     @property
     def steps_per_epoch(self) -> int:
         """Updates in each epoch."""
-        return math.ceil(self.train_size / self.recipe.batch_size)
+        batches = self.train_size / self.recipe.batch_size
+        return math.floor(batches) if self.recipe.drop_last else math.ceil(batches)
 
     @property
     def steps(self) -> int:
         """Updates in the whole training."""
         return self.recipe.epochs * self.steps_per_epoch
+
+    def moment(self, epoch: int, step: int) -> Moment:
+        """A step (both from 0), for schedules."""
+        return Moment(epoch, step, self.recipe.epochs, self.steps_per_epoch)

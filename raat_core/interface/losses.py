@@ -29,8 +29,27 @@ def strongest_other_class(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """CE(p, y) = -log p_y."""
-    return -_at(logits.log_softmax(1), labels)
+    """CE(p, y) = -log p_y, or -sum_k y_k log p_k.
+
+    Args:
+        logits: (B, K).
+        labels: classes (B,) int64, or probabilities (B, K).
+    """
+    log_p = logits.log_softmax(1)
+    if labels.is_floating_point():
+        return -(labels * log_p).sum(1)
+    return -_at(log_p, labels)
+
+
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """(1 - smoothing) CE(p, y) + smoothing mean_k(-log p_k), as torch's `label_smoothing`.
+
+    With smoothing 0 it is `cross_entropy`; arguments as there.
+    """
+    supervised = cross_entropy(logits, labels)
+    if smoothing == 0:
+        return supervised
+    return (1 - smoothing) * supervised - smoothing * logits.log_softmax(1).mean(1)
 
 
 def boosted_cross_entropy(logits: Tensor, labels: Tensor, numerics: Numerics = "exact") -> Tensor:

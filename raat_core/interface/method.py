@@ -32,6 +32,10 @@ class Method(ABC):
     Settings: ClassVar[type[MethodSettings]]
     version: ClassVar[int] = 1
     views: ClassVar[int] = 1
+    """Independent augmentations of every sample."""
+    smooths_labels: ClassVar[bool] = False
+    """Whether `loss` takes its supervised term from `Step.cross_entropy`, so that a recipe's label
+    smoothing means something. It is refused otherwise, and the first step holds it to be true."""
 
     def __init__(self, settings: MethodSettings, cell: CellFacts) -> None:
         self.settings = settings
@@ -39,7 +43,11 @@ class Method(ABC):
 
     @abstractmethod
     def loss(self, step: Step) -> dict[str, Tensor]:
-        """The objective's terms on one batch, scalars by name; their sum is minimised."""
+        """The objective's terms on one batch, scalars by name; their sum is minimised.
+
+        All steps return the same names. Under a recipe's weight perturbation it is called twice in
+        a step: what the method remembers belongs into `after_step`.
+        """
 
     def passes(self, steps: int, correct: float) -> Passes:
         """What `loss` costs for each sample of the batch, so that a plan can tell hours ahead.

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from raat_core.interface.draws import Draws
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-Start: TypeAlias = Literal["uniform", "gaussian"]
+Start: TypeAlias = Literal["uniform", "gaussian", "clean"]
+"""uniform in the epsilon-ball, 0.001 N(0, 1) as in TRADES' code, or the images themselves."""
 AttackObjective: TypeAlias = Literal["cross-entropy", "kl", "margin"]
 BatchNormMode: TypeAlias = Literal["eval", "train"]
 LogitsMode: TypeAlias = BatchNormMode | Literal["batch"]
 """batch: by the batch's own statistics, as in train mode, but the running ones stay as they are."""
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Where an attack stands before one of its steps."""
+
+    number: int
+    """0 is the start; what comes out of the last step is none."""
+    images: Tensor
+    """(N, C, H, W)."""
+    logits: Tensor
+    """(N, K), without gradients."""
+
+
+OnIterate: TypeAlias = Callable[[Iterate], "Tensor | None"]
+"""Is shown every iterate; returns None, or (N,) bool: the samples that stay where they are now."""
 
 
 class Step(Protocol):
@@ -39,6 +59,11 @@ class Step(Protocol):
     @property
     def number(self) -> int:
         """The step within the epoch, counted from 0."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """Of this step."""
         ...
 
     @property
@@ -97,20 +122,49 @@ class Step(Protocol):
         images: Tensor,
         labels: Tensor,
         *,
-        objective: AttackObjective = "cross-entropy",
-        start: Start = "uniform",
-        radius: float = 1.0,
+        objective: AttackObjective | Callable[[Tensor], Tensor] = "cross-entropy",
+        start: Start | Tensor = "uniform",
+        radius: float | Tensor = 1.0,
+        steps: int | None = None,
+        step_size: float | None = None,
+        in_ball: bool = True,
+        on_iterate: OnIterate | None = None,
+        model: nn.Module | None = None,
         name: str = "attack",
     ) -> Tensor:
-        """Adversarial images (N, C, H, W) in the cell's ball, detached.
+        """Adversarial images (N, C, H, W) in the cell's epsilon-ball and in [0, 1], detached.
 
-        `radius` scales the ball and the step size. Two attacks in one step need two names, or
-        they start from the same noise.
+        Args:
+            images: (N, C, H, W) in [0, 1].
+            labels: (N,) int64, or probabilities (N, K) for cross-entropy.
+            objective: what is maximised: a name, or a function of logits (N, K) that returns a
+                value per sample, (N,).
+            start: a name, or the images (N, C, H, W) to start from, which are projected first.
+            radius: scales the epsilon-ball and the steps; a number, or (N,) for each sample.
+            steps: how many; without, the threat model's.
+            step_size: in pixels, for radius 1; without, the threat model's.
+            in_ball: project into the epsilon-ball; without, steps are clipped to [0, 1] alone.
+            on_iterate: is shown every iterate, and may stop samples.
+            model: another model than the trained one; it is attacked in evaluation mode.
+            name: of the random draws. Two attacks in one step need two names, or they start from
+                the same noise.
+
+        Raises:
+            UserError: an unknown name, or a function that returns something else.
         """
         ...
 
-    def beta(self, concentration: float, size: int, *, name: str = "beta") -> Tensor:
-        """`size` draws of Beta(concentration, concentration), shape (size,)."""
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(N,): the supervised loss of each sample, under the recipe's label smoothing.
+
+        Args:
+            logits: (N, K).
+            labels: (N,) int64, or probabilities (N, K).
+        """
+        ...
+
+    def draws(self, name: str) -> Draws:
+        """Random draws: a function of the cell's seed, the epoch, the step and `name`."""
         ...
 
 

@@ -6,7 +6,6 @@ averaging starts the average is the trained model itself, and nothing is copied.
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
@@ -22,6 +21,7 @@ from raat_core.interface import (
     Step,
     departure,
 )
+from raat_core.interface.average import WeightAverage
 from raat_core.interface.losses import kl_divergence
 from raat_core.interface.operations import Passes
 
@@ -59,6 +59,11 @@ class AveragingSettings(MethodSettings):
                 f"method.average_from = {self.average_from}: must be below "
                 f"recipe.epochs = {cell.recipe.epochs}, or the weights are never averaged"
             )
+        if cell.recipe.averaging is not None:
+            raise ValueError(
+                f"recipe.averaging = {{kind: {cell.recipe.averaging.kind}}}: {self.name} averages "
+                f"the weights itself (average_from, decay)"
+            )
 
 
 class Averaging(Method):
@@ -72,9 +77,7 @@ class Averaging(Method):
 
     def __init__(self, settings: MethodSettings, cell: CellFacts) -> None:
         super().__init__(settings, cell)
-        self._average: nn.Module | None = None
-        self._weights: dict[str, Tensor] = {}
-        """The averaged model's own tensors, or those of a resumed state that it is to get."""
+        self._average = WeightAverage()
 
     @abstractmethod
     def objective(self, step: Step) -> dict[str, Tensor]:
@@ -85,17 +88,16 @@ class Averaging(Method):
         return step.epoch >= self.settings.average_from
 
     def loss(self, step: Step) -> dict[str, Tensor]:
-        if self.averages(step) and not self._weights:
+        if self.averages(step):
             # Before the step's attack or forwards move BatchNorm's statistics.
-            self._weights = dict(step.model.state_dict())
-            self.average_of(step.model)
+            self._average.begin(step.model)
         return self.objective(step)
 
     def after_step(self, step: Step) -> None:
         if self.settings.repeat_forwards:
             step.logits(self.watched(step), "train")
         if self.averages(step):
-            self._update(step.model)
+            self._average.update(step.model, self.settings.decay)
 
     def watched(self, step: Step) -> Tensor:
         """The images that `repeat_forwards` forwards after the optimiser's step."""
@@ -103,27 +105,7 @@ class Averaging(Method):
 
     def average_of(self, model: nn.Module) -> nn.Module:
         """The averaged model; `model` itself before averaging starts."""
-        if not self._weights:
-            return model
-        if self._average is None:
-            average = copy.deepcopy(model).requires_grad_(False).eval()
-            average.zero_grad()
-            average.load_state_dict(self._weights)
-            self._average, self._weights = average, average.state_dict()
-        return self._average
-
-    def _update(self, model: nn.Module) -> None:
-        import torch
-
-        online = model.state_dict()
-        averaged = [name for name, tensor in self._weights.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [self._weights[name] for name in averaged],
-            [online[name] for name in averaged],
-            1 - self.settings.decay,
-        )
-        for name in self._weights.keys() - set(averaged):  # BatchNorm's counters.
-            self._weights[name].copy_(online[name])
+        return self._average.of(model)
 
     def attacked(
         self,
@@ -157,10 +139,10 @@ class Averaging(Method):
         return models
 
     def state(self) -> dict[str, Tensor]:
-        return self._weights
+        return self._average.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self._average, self._weights = None, dict(state)
+        self._average.load_state(state)
 
 
 class ConsultedAverageSettings(AveragingSettings):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from pydantic import Field
 
 from raat_core.interface import Method, MethodSettings, Step, register
-from raat_core.interface.losses import cross_entropy
 from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ class BoundaryStudy(Method):
 
     Settings = BoundaryStudySettings
     settings: BoundaryStudySettings
+    smooths_labels = True
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         (images,), labels, settings = step.views, step.labels, self.settings
@@ -50,7 +50,7 @@ class BoundaryStudy(Method):
             boundary[:, None, None, None], perturbed[settings.non_boundary]
         )
         chosen = chosen.where(correct[:, None, None, None], images)
-        return {"supervised": cross_entropy(step.forward(chosen), labels).mean()}
+        return {"supervised": step.cross_entropy(step.forward(chosen), labels).mean()}
 
     def passes(self, steps: int, correct: float) -> Passes:
         attacks = 2 if "full" in (self.settings.boundary, self.settings.non_boundary) else 1

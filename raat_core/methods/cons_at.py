@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from raat_core.interface import Method, MethodSettings, Step, departure, register
-from raat_core.interface.losses import Numerics, cross_entropy, jensen_shannon
+from raat_core.interface.losses import Numerics, jensen_shannon
 from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class ConsAt(Method):
 
     Settings = ConsAtSettings
     settings: ConsAtSettings
+    smooths_labels = True
     views = 2
 
     def loss(self, step: Step) -> dict[str, Tensor]:
@@ -41,7 +42,7 @@ class ConsAt(Method):
         first, second = (logits / self.settings.temperature).log_softmax(1).chunk(2)
         consistency = jensen_shannon(first, second, self.settings.numerics).mean()
         return {
-            "supervised": cross_entropy(logits, labels).mean(),
+            "supervised": step.cross_entropy(logits, labels).mean(),
             "consistency": self.settings.lam * consistency,
         }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from raat_core.interface import Method, MethodSettings, Step, register
-from raat_core.interface.losses import cross_entropy
 from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
@@ -23,11 +22,12 @@ class PgdAt(Method):
     """CE(p(x'), y)."""
 
     Settings = PgdAtSettings
+    smooths_labels = True
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         (images,) = step.views
         adversarial = step.attack(images, step.labels)
-        return {"supervised": cross_entropy(step.forward(adversarial), step.labels).mean()}
+        return {"supervised": step.cross_entropy(step.forward(adversarial), step.labels).mean()}
 
     def passes(self, steps: int, correct: float) -> Passes:
         return Passes(gradients=steps, updates=1)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from raat_core.interface import BatchNormMode, Step, register
-from raat_core.interface.losses import cross_entropy
 from raat_core.interface.operations import Passes
 from raat_core.methods.robust_alignment import OnlinePartition, OnlinePartitionSettings
 
@@ -38,11 +37,12 @@ class Raat(OnlinePartition):
 
     Settings = RaatSettings
     settings: RaatSettings
+    smooths_labels = True
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         perturbed = self.perturb(step, start="uniform")
         logits = step.forward(perturbed.supervised_images())
-        terms = {"supervised": cross_entropy(logits, perturbed.labels).mean()}
+        terms = {"supervised": step.cross_entropy(logits, perturbed.labels).mean()}
         if self.settings.dicar:
             forward_clean = partial(step.forward, perturbed.clean, self.settings.clean_forward)
             dicar = self.dicar(step, perturbed, perturbed.kept, forward_clean)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from raat_core.interface import Start, Step, departure, register
-from raat_core.interface.losses import cross_entropy
 from raat_core.interface.operations import Passes
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
 from raat_core.methods.robust_alignment import (
@@ -55,6 +54,7 @@ class RaatSharp(ConsultedAverage, RobustAlignment):
 
     Settings = RaatSharpSettings
     settings: RaatSharpSettings
+    smooths_labels = True
 
     @property
     def supervised_views(self) -> int:
@@ -64,7 +64,7 @@ class RaatSharp(ConsultedAverage, RobustAlignment):
         settings = self.settings
         perturbed = self.perturb(step, start="uniform")
         logits = step.forward(perturbed.supervised_images())
-        terms = {"supervised": cross_entropy(logits, perturbed.labels).mean()}
+        terms = {"supervised": step.cross_entropy(logits, perturbed.labels).mean()}
         if settings.dicar:
             terms["dicar"] = settings.lam * self._scheduled_dicar(step, perturbed)
         adversarial = perturbed.supervised_adversarial()

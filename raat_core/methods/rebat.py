@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from raat_core.interface import Step, register
-from raat_core.interface.losses import cross_entropy
 from raat_core.interface.operations import Passes
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
 
@@ -30,13 +29,14 @@ class Rebat(ConsultedAverage):
 
     Settings = RebatSettings
     settings: RebatSettings
+    smooths_labels = True
 
     def objective(self, step: Step) -> dict[str, Tensor]:
         (images,) = step.views
         adversarial = self.attacked(step, images, step.labels)
         logits = step.forward(adversarial)
         return {
-            "supervised": cross_entropy(logits, step.labels).mean(),
+            "supervised": step.cross_entropy(logits, step.labels).mean(),
             "kl": self.settings.lam * self.divergence(step, adversarial, logits),
         }
 

@@ -253,7 +253,7 @@ class RobustAlignment(Method):
     def _beta(self, step: Step) -> Tensor:
         """Beta per sample (B,) or for all (1,)."""
         size = len(step.labels) if self.settings.beta_per == "sample" else 1
-        beta = step.beta(self.settings.gamma, size)
+        beta = step.draws("beta").beta(self.settings.gamma, size)
         return beta.maximum(1 - beta) if self.settings.fold_beta else beta
 
     def _interpolate(self, clean_logits: Tensor, beta: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from raat_core.interface import (
     forward_twice,
     register,
 )
-from raat_core.interface.losses import cross_entropy, kl_divergence
+from raat_core.interface.losses import kl_divergence
 from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Trades(Method):
 
     Settings = TradesSettings
     settings: TradesSettings
+    smooths_labels = True
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         (images,) = step.views
@@ -52,7 +53,7 @@ class Trades(Method):
         adversarial_logits = step.forward(adversarial)
         reference = clean_again()
         return {
-            "supervised": cross_entropy(clean_logits, step.labels).mean(),
+            "supervised": step.cross_entropy(clean_logits, step.labels).mean(),
             "kl": self.settings.lam * kl_divergence(reference, adversarial_logits).mean(),
         }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from raat_core.interface import Step, register
-from raat_core.interface.losses import cross_entropy
 from raat_core.interface.operations import Passes
 from raat_core.methods.averaging import Averaging, AveragingSettings
 
@@ -25,11 +24,12 @@ class WeightAveraging(Averaging):
 
     Settings = WeightAveragingSettings
     settings: WeightAveragingSettings
+    smooths_labels = True
 
     def objective(self, step: Step) -> dict[str, Tensor]:
         (images,) = step.views
         adversarial = self.attacked(step, images, step.labels)
-        return {"supervised": cross_entropy(step.forward(adversarial), step.labels).mean()}
+        return {"supervised": step.cross_entropy(step.forward(adversarial), step.labels).mean()}
 
     def passes(self, steps: int, correct: float) -> Passes:
         return Passes(gradients=steps, updates=1) + self.passes_of_repeating(1, 1)

@@ -10,7 +10,7 @@ import torch
 from raat_core.cells.cell import Cell
 from raat_core.errors import UserError
 from raat_core.training.state import Progress
-from raat_core.training.step import Trainee
+from raat_core.training.trainee import Trainee
 
 
 def require_finite(trainee: Trainee, progress: Progress) -> None:
@@ -46,7 +46,7 @@ def _require_finite_weights(trainee: Trainee, progress: Progress) -> None:
     """
     tensors = {
         **{f"weight '{name}'": t for name, t in trainee.model.state_dict().items()},
-        **{f"momentum of '{n}'": t for n, t in trainee.optimizer.momentum_buffers.items()},
+        **{f"the optimiser's '{n}'": t for n, t in trainee.optimizer.state().items()},
         **{f"the method's '{name}'": t for name, t in trainee.method.state().items()},
     }
     tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import write_history
 from raat_core.cells.spec import write_spec
+from raat_core.data.augment import augment
 from raat_core.data.dataset import DataSet
 from raat_core.errors import Interrupted
 from raat_core.fast.arithmetic import use_ieee_arithmetic
@@ -23,7 +25,7 @@ from raat_core.training.outputs import write_results
 from raat_core.training.reporter import Reporter, Row
 from raat_core.training.selection import Selector, splits
 from raat_core.training.state import Progress, ResumeStore
-from raat_core.training.step import Trainee
+from raat_core.training.trainee import Trainee
 
 
 @dataclass
@@ -77,7 +79,7 @@ class Training:
         done = self.progress.epoch * self.steps_per_epoch + self.progress.step
         self.reporter.started(done, epochs * self.steps_per_epoch)
         try:
-            while self.progress.epoch < epochs:
+            while self.progress.epoch < epochs and not self._has_lost_patience():
                 self._run_epoch()
                 self._save()
         except Interrupted:
@@ -87,6 +89,15 @@ class Training:
         self.check_lock()
         write_results(self.folder, self.trainee, self.progress, data_sha256=self.data.sha256)
         self.store.remove()
+
+    def _has_lost_patience(self) -> bool:
+        """Whether the recipe's `patience` ends the training here, after an epoch."""
+        patience, progress = self.cell.recipe.patience, self.progress
+        if patience is None or progress.best is None or progress.step > 0:
+            return False
+        # Only where the last epoch was evaluated: its models are reported, too.
+        evaluated = progress.history[-1]["clean_accuracy"] is not None
+        return evaluated and progress.epoch - progress.best.epoch >= patience
 
     def _begin_session(self) -> None:
         self.progress.sessions.append(
@@ -125,32 +136,53 @@ class Training:
 
     def _run_steps(self) -> None:
         progress, batch_size = self.progress, self.cell.recipe.batch_size
-        learning_rate = self.cell.recipe.learning_rate_at(progress.epoch)
         self.trainee.model.train()
         draws = generator("cpu", self.cell.seed, "shuffle", progress.epoch)
         order = torch.randperm(len(self.train_split), generator=draws).to(self.device)
-        for indices in torch.split(order, batch_size)[progress.step :]:
+        batches = torch.split(order, batch_size)[: self.steps_per_epoch]
+        for indices in batches[progress.step :]:
             self.check_stop()
             step = self.trainee.draw(self.train_split, indices, progress.epoch, progress.step)
             with explaining_lone_values(self.cell, progress):
-                terms = self.trainee.update(step, learning_rate)
+                terms = self.trainee.update(step)
             progress.finish_step(terms)
             self.reporter.step_done()
         self.check_stop()
         if not progress.epoch_hook_done:
             self.trainee.method.after_epoch(progress.epoch, self.trainee.model)
+            if self.trainee.average is not None:
+                self.trainee.average.after_epoch(progress.epoch)
             progress.epoch_hook_done = True
 
     def _evaluate(self) -> Row:
         """The epoch's row of the history; the best weights are kept if these are them."""
         progress = self.progress
         means = torch.stack(progress.terms).double().mean(0).tolist()
+        last_step = self.trainee.method.cell.moment(progress.epoch, self.steps_per_epoch - 1)
+        self._estimate_statistics()
         row: Row = {
             "epoch": progress.epoch + 1,
-            "learning_rate": self.cell.recipe.learning_rate_at(progress.epoch),
+            "learning_rate": self.cell.recipe.learning_rate_at(last_step),
             "loss": sum(means),
             **{f"loss_{name}": mean for name, mean in zip(progress.term_names, means, strict=True)},
             **self.selector.columns(progress.epoch),
         }
         progress.best = self.selector.best(progress.best, progress.epoch, row["robust_accuracy"])
         return row
+
+    def _estimate_statistics(self) -> None:
+        """BatchNorm's, of an average whose weights no training step has forwarded."""
+        average = self.trainee.average
+        due = self.selector.is_due(self.progress.epoch)
+        if average is not None and average.asks_images and due:
+            average.estimate(self._augmented())
+
+    def _augmented(self) -> Iterator[Tensor]:
+        """The training images in their order, augmented once, batch by batch."""
+        cell, split = self.cell, self.train_split
+        positions = torch.arange(len(split), device=split.labels.device)
+        for number, indices in enumerate(torch.split(positions, cell.recipe.batch_size)):
+            self.check_stop()
+            images, _ = split.batch(indices)
+            draws = generator(images.device, cell.seed, "statistics", self.progress.epoch, number)
+            yield augment(images, cell.recipe.augmentation, draws)

@@ -10,7 +10,7 @@ from raat_core.files.checksums import write_arrays, write_sealed_json
 from raat_core.files.provenance import now, versions
 from raat_core.interface.registry import method_class
 from raat_core.training.state import Progress, Tensors, snapshot, to_arrays
-from raat_core.training.step import Trainee
+from raat_core.training.trainee import Trainee
 
 
 def write_results(
@@ -22,7 +22,7 @@ def write_results(
     last = snapshot(trainee.reported)
     checksums = {
         "best": _write_weights(folder, "best", cell, best.weights, best.epoch),
-        "last": _write_weights(folder, "last", cell, last, cell.recipe.epochs),
+        "last": _write_weights(folder, "last", cell, last, progress.epoch),
     }
     history_sha256 = write_history(folder, progress.history)
     seconds = sum(float(row["seconds"]) for row in progress.history)
@@ -35,7 +35,7 @@ def write_results(
         "finished": now(),
         "train_seconds": round(seconds, 3),
         "gpu_hours": round(seconds / 3600, 4) if on_gpu else 0.0,
-        "epochs": cell.recipe.epochs,
+        "epochs": progress.epoch,
         "parameters": sum(parameter.numel() for parameter in trainee.model.parameters()),
         "best": {
             "epoch": best.epoch,

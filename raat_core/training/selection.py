@@ -15,7 +15,7 @@ from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import percent_correct, pgd_batches, predict
 from raat_core.training.reporter import Row
 from raat_core.training.state import Best, snapshot
-from raat_core.training.step import Trainee
+from raat_core.training.trainee import Trainee
 
 
 def splits(cell: Cell, data: DataSet) -> tuple[Split, Split]:
@@ -44,13 +44,17 @@ class Selector:
     """On the device."""
     check_stop: Callable[[], None]
 
+    def is_due(self, epoch: int) -> bool:
+        """Whether models are evaluated after an epoch (from 0)."""
+        selection, epochs = self.trainee.cell.selection, self.trainee.cell.recipe.epochs
+        return (epoch + 1) % selection.every == 0 or epoch + 1 == epochs
+
     def columns(self, epoch: int) -> Row:
         """Accuracies in percent after an epoch (from 0), of all models that the method names.
 
         None in epochs whose models are not evaluated.
         """
-        selection, epochs = self.trainee.cell.selection, self.trainee.cell.recipe.epochs
-        due = (epoch + 1) % selection.every == 0 or epoch + 1 == epochs
+        due = self.is_due(epoch)
         columns: Row = {}
         measured: dict[nn.Module, tuple[float, float]] = {}
         for name, model in self.trainee.evaluated.items():

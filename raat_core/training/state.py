@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from raat_core.errors import Damaged, UserError
 from raat_core.files.atomic import cannot_write
 from raat_core.files.checksums import Arrays, read_arrays, write_arrays
-from raat_core.training.step import Trainee
+from raat_core.training.trainee import Trainee
 
 Tensors = dict[str, Tensor]
+_NOT_THE_OPTIMISERS = ("model.", "method.", "average.", "progress.", "best.")
+"""How names of other tensors in a state begin."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,11 @@ class ResumeStore:
         """Keep the state; a crash at any moment leaves at least one whole state."""
         arrays = {
             **_prefixed("model.", trainee.model.state_dict()),
-            **_prefixed("momentum.", trainee.optimizer.momentum_buffers),
+            **to_arrays(trainee.optimizer.state()),
             **_prefixed("method.", trainee.method.state()),
         }
+        if trainee.average is not None:
+            arrays.update(_prefixed("average.", trainee.average.state()))
         metadata: dict[str, Any] = {
             "digest": self.digest,
             "epoch": progress.epoch,
@@ -146,11 +150,15 @@ class ResumeStore:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         trainee.model.load_state_dict(_unprefixed("model.", tensors))
         device = next(trainee.model.parameters()).device
-        trainee.optimizer.momentum_buffers = {
-            name: buffer.to(device) for name, buffer in _unprefixed("momentum.", tensors).items()
-        }
-        state = _unprefixed("method.", tensors)
-        trainee.method.load_state({name: tensor.to(device) for name, tensor in state.items()})
+
+        def on_device(state: Tensors) -> Tensors:
+            return {name: tensor.to(device) for name, tensor in state.items()}
+
+        others = {n: t for n, t in tensors.items() if not n.startswith(_NOT_THE_OPTIMISERS)}
+        trainee.optimizer.load_state(on_device(others))
+        trainee.method.load_state(on_device(_unprefixed("method.", tensors)))
+        if trainee.average is not None:
+            trainee.average.load_state(on_device(_unprefixed("average.", tensors)))
         best = metadata.get("best")
         terms = tensors.get("progress.terms")
         return Progress(

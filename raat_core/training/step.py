@@ -1,88 +1,31 @@
-"""One training step: a batch is drawn, the method computes its loss, the weights are updated."""
+"""What a method sees of a training step: a batch, the model, attacks and draws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from raat_core.attacks.pgd import Pgd
+from raat_core.attacks.pgd import Live, PerSample, Pgd
 from raat_core.cells.cell import Cell
 from raat_core.data.augment import augment
 from raat_core.data.dataset import Split
+from raat_core.errors import UserError
 from raat_core.fast.arithmetic import compute_logits, in_arithmetic
 from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.repeats import watch_statistics
-from raat_core.fast.switches import FastPaths
-from raat_core.interface.method import Method
-from raat_core.interface.registry import build_method
-from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, Start
-from raat_core.models.build import build_model_for
+from raat_core.interface.facts import CellFacts
+from raat_core.interface.losses import smoothed_cross_entropy
+from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, OnIterate, Start
 from raat_core.models.modes import in_mode, statistics_at_rest
-from raat_core.randomness import generator, numpy_generator
-from raat_core.training.optimisers import Sgd
-
-
-@dataclass(frozen=True)
-class Trainee:
-    """What is trained: the live objects, whose contents are saved."""
-
-    cell: Cell
-    model: nn.Module
-    optimizer: Sgd
-    method: Method
-    frozen: FrozenModels
-    """Copies of models for what needs no gradients of weights."""
-
-    @classmethod
-    def build(
-        cls, cell: Cell, device: torch.device, fast: FastPaths, train_size: int | None = None
-    ) -> Trainee:
-        """As it is before the first step; weights are a function of the cell's seed.
-
-        Args:
-            cell: what is trained.
-            device: where.
-            fast: which quicker ways are taken.
-            train_size: training images; without, as `Cell.facts` has it.
-        """
-        model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
-        model.to(memory_format=fast.memory_format)
-        optimizer = Sgd(model, cell.recipe.momentum, cell.recipe.weight_decay)
-        method = build_method(cell.method, cell.facts(train_size))
-        return cls(cell, model, optimizer, method, FrozenModels(fast))
-
-    def draw(self, split: Split, indices: Tensor, epoch: int, number: int) -> TrainingStep:
-        """The step on the samples at `indices` (B,), the `number`th of an epoch (both from 0)."""
-        views = self.method.views
-        return TrainingStep.draw(
-            self.cell, self.model, self.frozen, split, indices, views, epoch, number
-        )
-
-    def update(self, step: TrainingStep, learning_rate: float) -> dict[str, Tensor]:
-        """One step of the optimiser on a batch; returns the loss's terms, scalars by name."""
-        with in_arithmetic(self.cell.precision.training):
-            terms = self.method.loss(step)
-            self.optimizer.zero_grad()  # Of backwards within `loss`.
-            torch.autograd.backward(torch.stack(list(terms.values())).sum())
-            self.optimizer.step(learning_rate)
-            self.method.after_step(step)
-            self.optimizer.zero_grad()  # The next step's graph takes their memory.
-        return terms
-
-    @property
-    def evaluated(self) -> dict[str, nn.Module]:
-        """See `Method.evaluated`."""
-        return self.method.evaluated(self.model)
-
-    @property
-    def reported(self) -> nn.Module:
-        """The model whose weights are the training's result."""
-        return next(iter(self.evaluated.values()))
+from raat_core.randomness import NamedDraws, generator
+from raat_core.training.perturbation import Remembered
+from raat_core.validation import suggest
 
 
 @dataclass(frozen=True)
@@ -98,13 +41,23 @@ class TrainingStep:
     natural: Tensor
     labels: Tensor
     indices: Tensor
+    facts: CellFacts
+    used: set[str] = field(default_factory=set)
+    """What the objective asked for, of that which a recipe needs it to ask for."""
+    remembered: Remembered | None = None
+    """Of a step whose loss is computed twice."""
+    at_rest: bool = False
+    """Whether forwards in training mode leave BatchNorm's statistics as they are."""
 
     @classmethod
     def draw(
         cls, cell: Cell, model: nn.Module, frozen: FrozenModels, split: Split, indices: Tensor,
-        views: int, epoch: int, number: int,
+        views: int, epoch: int, number: int, facts: CellFacts | None = None,
     ) -> TrainingStep:  # fmt: skip
-        """Fetch the samples at `indices` and augment them `views` times."""
+        """Fetch the samples at `indices` and augment them `views` times.
+
+        `facts`: without, as `Cell.facts` has them.
+        """
         natural, labels = split.batch(indices)
         augmented = tuple(
             augment(
@@ -114,7 +67,13 @@ class TrainingStep:
             )
             for view in range(views)
         )
-        return cls(cell, model, frozen, epoch, number, augmented, natural, labels, indices)
+        facts = facts or cell.facts()
+        return cls(cell, model, frozen, epoch, number, augmented, natural, labels, indices, facts)
+
+    @property
+    def learning_rate(self) -> float:
+        """See `Step.learning_rate`."""
+        return self.cell.recipe.learning_rate_at(self.facts.moment(self.epoch, self.number))
 
     @property
     def attack_batchnorm(self) -> BatchNormMode:
@@ -127,13 +86,15 @@ class TrainingStep:
 
     def forward(self, images: Tensor, batchnorm: BatchNormMode = "train") -> Tensor:
         """See `Step.forward`."""
-        with in_mode(self.model, training=batchnorm == "train"):
+        _require_known("forward", "batchnorm", batchnorm, BatchNormMode)
+        resting = statistics_at_rest(self.model) if self.at_rest else nullcontext()
+        with in_mode(self.model, training=batchnorm == "train"), resting:
             return compute_logits(self.model, images, self.cell.precision.training)
 
     def forward_repeatably(self, images: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
         """See `Step.forward_repeatably`."""
         compute = partial(self.forward, images)
-        if not self.frozen.fast.repeats:
+        if not self.frozen.fast.repeats or self.at_rest:
             return compute(), compute
         with in_mode(self.model, training=True):
             logits, movement = watch_statistics(self.model, compute)
@@ -150,49 +111,103 @@ class TrainingStep:
         self, images: Tensor, batchnorm: LogitsMode = "eval", model: nn.Module | None = None
     ) -> Tensor:
         """See `Step.logits`."""
-        chosen = self.model if model is None else model
+        _require_known("logits", "batchnorm", batchnorm, LogitsMode)
+        return self._once(lambda: self._logits(images, batchnorm, model or self.model))
+
+    def _logits(self, images: Tensor, batchnorm: LogitsMode, model: nn.Module) -> Tensor:
         arithmetic = self.cell.precision.training
         with torch.no_grad(), in_arithmetic(arithmetic):
             if batchnorm == "eval":
-                return self.frozen.logits(chosen, images, arithmetic)
-            at_rest = statistics_at_rest(chosen) if batchnorm == "batch" else nullcontext()
-            with in_mode(chosen, training=True), at_rest:
-                return compute_logits(chosen, images, arithmetic)
+                return self.frozen.logits(model, images, arithmetic)
+            at_rest = statistics_at_rest(model) if batchnorm == "batch" else nullcontext()
+            with in_mode(model, training=True), at_rest:
+                return compute_logits(model, images, arithmetic)
 
     def attack(
         self,
         images: Tensor,
         labels: Tensor,
         *,
-        objective: AttackObjective = "cross-entropy",
-        start: Start = "uniform",
-        radius: float = 1.0,
+        objective: AttackObjective | PerSample = "cross-entropy",
+        start: Start | Tensor = "uniform",
+        radius: float | Tensor = 1.0,
+        steps: int | None = None,
+        step_size: float | None = None,
+        in_ball: bool = True,
+        on_iterate: OnIterate | None = None,
+        model: nn.Module | None = None,
         name: str = "attack",
     ) -> Tensor:
         """See `Step.attack`."""
         threat = self.cell.threat_model
+        scale = radius if isinstance(radius, int | float) else 1.0
         pgd = Pgd(
             norm=threat.norm,
-            epsilon=radius * float(threat.epsilon),
-            step_size=radius * float(threat.step_size),
-            steps=threat.steps,
-            objective=objective,
-            start=start,
+            epsilon=scale * float(threat.epsilon),
+            step_size=scale * (float(threat.step_size) if step_size is None else step_size),
+            steps=threat.steps if steps is None else steps,
+            objective="cross-entropy" if callable(objective) else objective,
+            start="clean" if isinstance(start, Tensor) else start,
+            in_ball=in_ball,
         )
-        draws = generator(images.device, self.cell.seed, name, self.epoch, self.number)
+        live = Live(
+            objective=objective if callable(objective) else None,
+            radii=radius if isinstance(radius, Tensor) else None,
+            on_iterate=on_iterate,
+        )
+
+        def attack() -> Tensor:
+            if isinstance(start, Tensor):
+                begun = pgd.project(images, start, live)
+            else:
+                draws = generator(images.device, self.cell.seed, name, self.epoch, self.number)
+                begun = pgd.perturb(images, draws, live)
+            return self._attack(pgd, images, labels, begun, live, model)
+
+        return self._once(attack)
+
+    def _attack(
+        self, pgd: Pgd, images: Tensor, labels: Tensor, begun: Tensor, live: Live,
+        model: nn.Module | None,
+    ) -> Tensor:  # fmt: skip
+        """All steps from `begun` on, on a copy of the model or, in training mode, on itself."""
         arithmetic = self.cell.precision.attack
         with in_arithmetic(arithmetic):
-            if self.attack_batchnorm == "eval":
-                return self.frozen.attack(pgd, self.model, images, labels, draws, arithmetic)
+            if self.attack_batchnorm == "eval" or model is not None:
+                attacked = model or self.model
+                return self.frozen.attack(pgd, attacked, images, labels, begun, arithmetic, live)
             with in_mode(self.model, training=True):
-                return pgd.run(self._train_logits, images, labels, draws)
+                return pgd.ascend(self._train_logits, images, labels, begun, live)
 
     def _train_logits(self, images: Tensor) -> Tensor:
         """While the attack runs in training mode."""
         return compute_logits(self.model, images, self.cell.precision.attack)
 
-    def beta(self, concentration: float, size: int, *, name: str = "beta") -> Tensor:
-        """See `Step.beta`."""
-        draws = numpy_generator(self.cell.seed, name, self.epoch, self.number)
-        values = draws.beta(concentration, concentration, size)
-        return torch.from_numpy(values).to(self.natural.device, self.natural.dtype)
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """See `Step.cross_entropy`."""
+        self.used.add("cross_entropy")
+        return smoothed_cross_entropy(logits, labels, self.cell.recipe.label_smoothing)
+
+    def draws(self, name: str) -> NamedDraws:
+        """See `Step.draws`."""
+        return NamedDraws(self.natural.device, self.cell.seed, name, self.epoch, self.number)
+
+    def _once(self, compute: Callable[[], Tensor]) -> Tensor:
+        """What is asked without gradients, which is the same however often the loss is computed."""
+        return compute() if self.remembered is None else self.remembered.once(compute)
+
+
+def _require_known(method: str, key: str, value: str, allowed: object) -> None:
+    """Refuse an unknown mode.
+
+    Raises:
+        UserError: says which there are.
+    """
+    # Of a union of Literals too.
+    names = [
+        name
+        for part in get_args(allowed)
+        for name in (get_args(part) if get_args(part) else (part,))
+    ]
+    if value not in names:
+        raise UserError(f"step.{method}: {key} = {value!r}{suggest(value, names)}")

@@ -24,6 +24,7 @@ from raat_core.cells.evaluations import (
 from raat_core.errors import UserError
 from raat_core.interface.registry import BUILT_IN_METHODS, method_class
 from raat_core.specs.recipe import Recipe
+from raat_core.specs.schedule import Moment
 from raat_core.validation import format_fraction, parse
 
 
@@ -124,7 +125,9 @@ def test_other_fractions(value: str, text: str) -> None:
 
 def test_the_learning_rate_decays_after_the_named_epochs() -> None:
     recipe = Recipe()
-    rates = [recipe.learning_rate_at(epoch) for epoch in (0, 99, 100, 104, 105, 109)]
+    rates = [
+        recipe.learning_rate_at(Moment(epoch, 0, 110, 1)) for epoch in (0, 99, 100, 104, 105, 109)
+    ]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 

@@ -32,7 +32,8 @@ from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.switches import VARIABLE, FastPaths, fast_paths_from_environment
 from raat_core.interface.registry import BUILT_IN_METHODS, method_class
 from raat_core.models.build import build_model
-from raat_core.training.step import Trainee, TrainingStep
+from raat_core.training.step import TrainingStep
+from raat_core.training.trainee import Trainee
 
 PLAIN = FastPaths(fold=False, winograd=False, channels_last=False, repeats=False)
 METHODS = [
@@ -86,7 +87,7 @@ class Trained:
         return self.trainee.draw(self.split, indices, self.epoch, number)
 
     def update(self, number: int) -> dict[str, float]:
-        terms = self.trainee.update(self.step(number), self.cell.recipe.learning_rate)
+        terms = self.trainee.update(self.step(number))
         return {name: term.item() for name, term in terms.items()}
 
     def predictions(self, data: DataSet) -> Tensor:
@@ -130,8 +131,8 @@ def test_ten_attack_steps_find_the_same(
     pgd = Pgd(norm, epsilon, epsilon / 4, 10, objective)
     found = []
     for fast in (PLAIN, FastPaths()):
-        draws = torch.Generator().manual_seed(0)
-        found.append(FrozenModels(fast).attack(pgd, trained.model, images, labels, draws, "fp32"))
+        begun = pgd.perturb(images, torch.Generator().manual_seed(0))
+        found.append(FrozenModels(fast).attack(pgd, trained.model, images, labels, begun, "fp32"))
     expected, fast_images = found
     moved = ((fast_images - expected).abs() > 1 / 255).double().mean()
     assert moved <= 0.005
@@ -221,7 +222,7 @@ def test_no_step_waits_for_the_device(method: dict[str, Any], small_data: DataSe
     step = trained.step(1)
     watch = WatchForWaiting()
     with watch:
-        trained.trainee.update(step, 0.1)
+        trained.trainee.update(step)
     takes_a_subset = trained.cell.method.model_dump().get("dicar_mean") == "kept"
     assert ("aten::index" in watch.found) == takes_a_subset
     assert set(watch.found) <= {"aten::index"}

@@ -150,9 +150,9 @@ def test_the_attack_in_bf16_is_nearly_the_same(small_data: DataSet) -> None:
     images, labels = small_data.test.batch(torch.arange(60))
     pgd, found = Pgd("linf", 0.15, 0.05, 1), []
     for arithmetic in ("fp32", "bf16"):
-        draws = torch.Generator().manual_seed(0)
+        begun = pgd.perturb(images, torch.Generator().manual_seed(0))
         frozen = FrozenModels(FastPaths())
-        found.append(frozen.attack(pgd, model, images, labels, draws, arithmetic))
+        found.append(frozen.attack(pgd, model, images, labels, begun, arithmetic))
     exact, reduced = found
     assert reduced.dtype == torch.float32
     flipped = ((reduced - exact).abs() > 1e-3).double().mean()

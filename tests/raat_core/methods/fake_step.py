@@ -10,8 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, Start
+from raat_core.interface.losses import cross_entropy
+from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, OnIterate, Start
 from raat_core.models.modes import statistics_at_rest
+from raat_core.randomness import NamedDraws
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,24 @@ class Attack:
     name: str
 
 
+class FakeDraws(NamedDraws):
+    """Gives what the step has been given."""
+
+    def __init__(self, step: FakeStep) -> None:
+        super().__init__("cpu", 0)
+        self.step = step
+
+    def beta(self, concentration: float, size: int) -> Tensor:
+        self.step.betas.append((concentration, size))
+        return self.step.drawn[:size]
+
+
 @dataclass
 class FakeStep:
     """Implements `raat_core.methods.Step` with given adversarial images and given draws of beta.
 
     `adversarial` maps an attack's radius to its result on the stacked views, (V*B, C, H, W);
-    `draws` holds one beta per sample, (B,). `average` is what a method that averages weights has
+    `drawn` holds one beta per sample, (B,). `average` is what a method that averages weights has
     made of them so far.
     """
 
@@ -49,9 +63,10 @@ class FakeStep:
     natural: Tensor
     labels: Tensor
     adversarial: Mapping[float, Tensor]
-    draws: Tensor
+    drawn: Tensor
     epoch: int = 0
     number: int = 0
+    learning_rate: float = 0.1
     average: nn.Module | None = None
     attack_batchnorm: BatchNormMode = "eval"
     indices: Tensor = field(init=False)
@@ -90,11 +105,20 @@ class FakeStep:
         images: Tensor,
         labels: Tensor,
         *,
-        objective: AttackObjective = "cross-entropy",
-        start: Start = "uniform",
-        radius: float = 1.0,
+        objective: AttackObjective | Callable[[Tensor], Tensor] = "cross-entropy",
+        start: Start | Tensor = "uniform",
+        radius: float | Tensor = 1.0,
+        steps: int | None = None,
+        step_size: float | None = None,
+        in_ball: bool = True,
+        on_iterate: OnIterate | None = None,
+        model: nn.Module | None = None,
         name: str = "attack",
     ) -> Tensor:
+        assert isinstance(objective, str)
+        assert isinstance(start, str)
+        assert isinstance(radius, float)
+        assert (steps, step_size, on_iterate, model) == (None,) * 4
         assert name not in [attack.name for attack in self.attacks], "same noise for two attacks"
         self.attacks.append(Attack(objective, start, radius, name))
         stacked, known = self.stacked_views()
@@ -105,9 +129,12 @@ class FakeStep:
                 return self.adversarial[radius][rows]
         raise AssertionError("only views can be attacked, or all of them stacked")
 
-    def beta(self, concentration: float, size: int, *, name: str = "beta") -> Tensor:
-        self.betas.append((concentration, size))
-        return self.draws[:size]
+    def draws(self, name: str) -> FakeDraws:
+        assert name == "beta"
+        return FakeDraws(self)
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels)
 
     def take(self, positions: Tensor, views: int = 2) -> FakeStep:
         """A step with the samples at `positions`, their first `views` views, and empty records."""
@@ -118,7 +145,7 @@ class FakeStep:
             natural=self.natural[positions],
             labels=self.labels[positions],
             adversarial={radius: images[stacked] for radius, images in self.adversarial.items()},
-            draws=self.draws[positions],
+            drawn=self.drawn[positions],
             forwards=[],
             attacks=[],
             betas=[],

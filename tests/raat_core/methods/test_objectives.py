@@ -379,7 +379,7 @@ def test_all_misclassified(name: str, variant: str) -> None:
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_beta_at_its_ends(name: str, variant: str, beta: float) -> None:
     step = telling_step_for(name)
-    step.draws = torch.full_like(step.draws, beta)
+    step.drawn = torch.full_like(step.drawn, beta)
     assert_equals_transcription(step, {"name": name, "variant": variant})
 
 
@@ -558,7 +558,7 @@ def released_supervised(model: nn.Module, step: FakeStep) -> Tensor:
 def released_interpolations(model: nn.Module, step: FakeStep) -> Tensor:
     """max(beta, 1 - beta) x'_1 + (1 - ...) x'_2 of the samples right in both augmentations."""
     first_right, second_right = correct(model, step, step.stacked_views()[0]).chunk(2)
-    beta = max(step.draws[0].item(), 1 - step.draws[0].item())
+    beta = max(step.drawn[0].item(), 1 - step.drawn[0].item())
     first, second = step.adversarial[1.0].chunk(2)
     return (beta * first + (1 - beta) * second)[first_right & second_right]
 
@@ -667,7 +667,7 @@ def test_no_interpolation_is_forwarded_when_none_is_kept(
 
 def paper_interpolations(step: FakeStep) -> Tensor:
     first, second = step.adversarial[1.0].chunk(2)
-    weight = step.draws[:, None, None, None]
+    weight = step.drawn[:, None, None, None]
     return weight * first + (1 - weight) * second
 
 
@@ -757,7 +757,7 @@ def released_raat_sharp(step: FakeStep, mode: str) -> Expected:
             replay(average, images)
     boundary = right[0] & ~right[1] & ~right[2]
     supervised = torch.where(boundary[:, None, None, None], scaled, first_attacked)
-    beta = max(step.draws[0].item(), 1 - step.draws[0].item())
+    beta = max(step.drawn[0].item(), 1 - step.drawn[0].item())
     mixed = (beta * first_attacked + (1 - beta) * second_attacked)[right[0] & right[3]]
     assert len(mixed) > 0
     assert boundary.any()

@@ -246,7 +246,7 @@ def dicar(step: FakeStep, chosen: Any) -> Tensor:
 
 
 def dicar_of(step: FakeStep, i: int, chosen: Any) -> Tensor:
-    beta = step.draws[i if chosen.beta_per == "sample" else 0]
+    beta = step.drawn[i if chosen.beta_per == "sample" else 0]
     if chosen.fold_beta and beta < 0.5:
         beta = 1 - beta
     interpolation = beta * attacked(step, 0, i) + (1 - beta) * attacked(step, 1, i)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
-from raat_core.attacks.pgd import Pgd
+from raat_core.attacks.pgd import Live, Pgd
 from raat_core.cells.evaluations import (
     AutoAttackEvaluation,
     CleanEvaluation,
@@ -116,15 +116,15 @@ def test_momentum_that_is_not_finite(
 ) -> None:
     step, calls = Sgd.step, []
 
-    def spoiled(self: Sgd, learning_rate: float) -> None:
-        step(self, learning_rate)
+    def spoiled(self: Sgd, learning_rate: float, momentum: float | None = None) -> None:
+        step(self, learning_rate, momentum)
         calls.append(learning_rate)
         if len(calls) == 5:  # The last of the first epoch.
             next(iter(self.momentum_buffers.values())).fill_(math.inf)
 
     monkeypatch.setattr(Sgd, "step", spoiled)
     with pytest.raises(
-        UserError, match=r"not finite: momentum of '.*' holds NaN or infinity at ep"
+        UserError, match=r"not finite: the optimiser's 'momentum\..*' holds NaN or infinity at ep"
     ):
         training(tmp_path, small_data).run()
     nothing_is_kept(tmp_path)
@@ -212,8 +212,8 @@ def test_no_record_and_no_part_is_made_of_them(
 ) -> None:
     start = Pgd._start
 
-    def spoiled(self: Pgd, images: Tensor, generator: torch.Generator) -> Tensor:
-        noise = start(self, images, generator)
+    def spoiled(self: Pgd, images: Tensor, generator: torch.Generator, live: Live) -> Tensor:
+        noise = start(self, images, generator, live)
         noise[1] = math.nan
         return noise
 

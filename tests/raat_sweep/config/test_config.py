@@ -10,6 +10,7 @@ import yaml
 
 from conftest import GRID
 from raat_core.errors import UserError
+from raat_core.specs.schedule import Moment
 from raat_sweep.config.config import Config
 from raat_sweep.config.generated import reference_files
 from raat_sweep.config.items import Table
@@ -34,7 +35,9 @@ def test_a_config_starts_from_the_paper() -> None:
     assert list(config.methods) == [
         "PGD-AT", "TRADES", "MART", "Cons-AT", "RAAT", "RAAT++", "WA", "ReBAT", "RAAT#"
     ]  # fmt: skip
-    rates = [config.recipes["rebat"].learning_rate_at(epoch) for epoch in (99, 100, 149, 150)]
+    recipe = config.recipes["rebat"]
+    moments = [Moment(epoch, 0, 200, 1) for epoch in (99, 100, 149, 150)]
+    rates = [recipe.learning_rate_at(moment) for moment in moments]
     assert rates == pytest.approx([0.1, 0.1 / 1.5, 0.1 / 1.5, 0.1 / 2.25])
 
 

@@ -1,0 +1,80 @@
+"""Perturbed weights within a step: the loss's gradient is taken at w + v, and v subtracted again.
+
+The loss is computed twice, at w and at w + v. What it asks without gradients (attacks, decisions
+about samples) is computed at w alone, and remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from raat_core.specs.perturbation import Awp
+from raat_core.specs.recipe import Recipe
+
+_SMALL = 1e-20
+"""In the released code, against a gradient of zero."""
+
+
+class Remembered:
+    """Results of a step's attacks and decisions, in the order in which they are asked for."""
+
+    def __init__(self) -> None:
+        self._results: list[Tensor] = []
+        self._again: Iterator[Tensor] | None = None
+
+    def once(self, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` returns; the second time through, what it has returned."""
+        if self._again is not None:
+            known = next(self._again, None)
+            return compute() if known is None else known
+        self._results.append(compute())
+        return self._results[-1]
+
+    def begin_again(self) -> None:
+        """From here on, repeat."""
+        self._again = iter(self._results)
+
+
+class WeightPerturbation:
+    """v = gamma ||w|| g / ||g|| for every weight of more than one dimension."""
+
+    def __init__(self, settings: Awp, model: nn.Module) -> None:
+        self.settings = settings
+        self.weights = {
+            name: parameter
+            for name, parameter in model.named_parameters()
+            if parameter.dim() > 1 and "weight" in name
+        }
+        """Of convolutions and linear layers; those of norms have one dimension."""
+        self._offsets: list[tuple[Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Move the weights along their gradients."""
+        self._offsets = []
+        for weight in self.weights.values():
+            if weight.grad is not None:
+                scale = self.settings.gamma * weight.norm() / (weight.grad.norm() + _SMALL)
+                self._offsets.append((weight, scale * weight.grad))
+        self._move(1)
+
+    @torch.no_grad()
+    def subtract(self) -> None:
+        """Take back what `add` did."""
+        self._move(-1)
+        self._offsets = []
+
+    def _move(self, sign: int) -> None:
+        if self._offsets:
+            weights, offsets = zip(*self._offsets, strict=True)
+            torch._foreach_add_(list(weights), list(offsets), alpha=sign)
+
+
+def build_perturbation(recipe: Recipe, model: nn.Module) -> WeightPerturbation | None:
+    """What a recipe says, if it perturbs weights."""
+    if recipe.perturbation is None:
+        return None
+    return WeightPerturbation(recipe.perturbation, model)
