@@ -13,6 +13,8 @@ from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
 from raat_core.interface.operations import Operations, Passes
 from raat_core.interface.registry import build_method
+from raat_core.specs.averaging import Swa
+from raat_core.specs.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,30 @@ def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 
     looks = _evaluated(epochs, selection.every) - _evaluated(done, selection.every)
     if epochs > done and epochs % selection.every:
         looks += 1  # The last epoch always is evaluated.
+    looks = max(0, looks)
     updates = max(0, epochs - done) * train_size * step.flop(model)
-    return updates + max(0, looks) * selection_size * look.flop(model)
+    beside = train_size * _beside(cell.recipe, step, done, looks).flop(model)
+    times = 2 if cell.recipe.averaging and cell.recipe.averaging.evaluate_other else 1
+    return updates + beside + times * looks * selection_size * look.flop(model)
+
+
+def _beside(recipe: Recipe, step: Passes, done: int, looks: int) -> Passes:
+    """What a recipe adds to the steps of a training, for each training image.
+
+    Args:
+        recipe: which.
+        step: what the method's own steps cost.
+        done: epochs that are trained already.
+        looks: evaluations that are to come.
+    """
+    passes = Passes()
+    if recipe.perturbation is not None:
+        perturbed = max(0, recipe.epochs - max(done, recipe.perturbation.from_epoch))
+        passes += perturbed * Passes(updates=step.updates)
+    if isinstance(recipe.averaging, Swa):
+        share = 1 - recipe.averaging.from_epoch / recipe.epochs
+        passes += Passes(forwards=share * looks)  # BatchNorm's statistics, estimated anew.
+    return passes
 
 
 def _evaluated(epochs: int, every: int) -> int:

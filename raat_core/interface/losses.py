@@ -11,12 +11,21 @@ which the released code keeps its logarithms finite.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from raat_core.errors import UserError
+from raat_core.validation import suggest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Numerics: TypeAlias = Literal["exact", "released"]
+
+
+def _is_released(numerics: Numerics) -> bool:
+    if numerics not in get_args(Numerics):
+        raise UserError(f"numerics = {numerics!r}{suggest(numerics, get_args(Numerics))}")
+    return numerics == "released"
 
 
 def _at(values: Tensor, classes: Tensor) -> Tensor:
@@ -59,7 +68,7 @@ def boosted_cross_entropy(logits: Tensor, labels: Tensor, numerics: Numerics = "
     """
     other = strongest_other_class(logits, labels)
     log_p = logits.log_softmax(1)
-    if numerics == "released":
+    if _is_released(numerics):
         log_not_other = (1.0001 - _at(log_p, other).exp() + 1e-12).log()
     else:
         log_not_other = log_p.scatter(1, other.unsqueeze(1), -math.inf).logsumexp(1)
@@ -72,14 +81,14 @@ def kl_divergence(reference: Tensor, logits: Tensor, numerics: Numerics = "exact
     "released": log(p + 1e-12) stands for log p.
     """
     log_reference, log_p = reference.log_softmax(1), logits.log_softmax(1)
-    if numerics == "released":
+    if _is_released(numerics):
         log_p = (log_p.exp() + 1e-12).log()
     return (log_reference.exp() * (log_reference - log_p)).sum(1)
 
 
 def doubt(logits: Tensor, labels: Tensor, numerics: Numerics = "exact") -> Tensor:
     """1 - p_y, the weight of MART's KL term ("released": 1.0000001 - p_y)."""
-    one = 1.0000001 if numerics == "released" else 1.0
+    one = 1.0000001 if _is_released(numerics) else 1.0
     return one - _at(logits.softmax(1), labels)
 
 
@@ -88,7 +97,7 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor, numerics: Numerics = "exact") -
 
     "released": the logarithm of m is taken of max(m, 1e-8).
     """
-    if numerics == "released":
+    if _is_released(numerics):
         log_m = (0.5 * (log_p.exp() + log_q.exp())).clamp(min=1e-8).log()
     else:
         log_m = log_p.logaddexp(log_q) - math.log(2.0)

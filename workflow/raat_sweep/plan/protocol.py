@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import AutoAttackEvaluation, CleanEvaluation, Evaluation
+from raat_core.specs.averaging import Ema
+from raat_core.specs.optimiser import Sgd
+from raat_core.specs.recipe import Recipe
+from raat_core.specs.schedule import Steps
 from raat_core.specs.threat_model import NORM_SYMBOLS
 from raat_core.validation import format_fraction
 from raat_sweep.plan.plan import Plan
@@ -44,12 +48,50 @@ def _ball(cell: Cell) -> str:
 
 def _training(cell: Cell) -> str:
     recipe = cell.recipe
+    parts = [
+        f"{recipe.epochs} epochs",
+        f"batches of {recipe.batch_size}",
+        f"learning rate {recipe.learning_rate:g}",
+        _schedule(recipe),
+        *_more_of(recipe),
+    ]
+    return f"{', '.join(parts)}, {cell.precision}"
+
+
+def _schedule(recipe: Recipe) -> str:
+    schedule = recipe.schedule
+    if schedule is not None and not isinstance(schedule, Steps):
+        warmup = getattr(schedule, "warmup_epochs", 0)
+        after = f" after {warmup} epochs of warm-up" if warmup else ""
+        return f"schedule {schedule.kind}{after}"
     decays = ", ".join(map(str, recipe.decay_epochs)) or "never"
-    return (
-        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, learning rate "
-        f"{recipe.learning_rate:g}, times {recipe.decay_factor:.3g} after epochs {decays}, "
-        f"{cell.precision}"
-    )
+    warmup = "" if schedule is None else f" after {schedule.warmup_epochs} epochs of warm-up"
+    return f"times {recipe.decay_factor:.3g} after epochs {decays}{warmup}"
+
+
+def _more_of(recipe: Recipe) -> list[str]:
+    """What a recipe says beyond the paper's kind."""
+    more = []
+    if recipe.optimiser != Sgd():
+        nesterov = isinstance(recipe.optimiser, Sgd) and recipe.optimiser.nesterov
+        more.append("SGD with Nesterov's momentum" if nesterov else "AdamW")
+    if recipe.label_smoothing > 0:
+        more.append(f"label smoothing {recipe.label_smoothing:g}")
+    if recipe.gradient_clipping is not None:
+        more.append(f"gradients clipped at {recipe.gradient_clipping:g}")
+    if recipe.drop_last:
+        more.append("without the last, ragged batch")
+    if recipe.patience is not None:
+        more.append(f"stopped after {recipe.patience} epochs without a better checkpoint")
+    if recipe.averaging is not None:
+        decay = f" (decay {recipe.averaging.decay:g})" if isinstance(recipe.averaging, Ema) else ""
+        reported = "" if recipe.averaging.report == "average" else ", the trained model reported"
+        begins = recipe.averaging.from_epoch + 1
+        more.append(f"{recipe.averaging.kind.upper()}{decay} from epoch {begins} on{reported}")
+    if recipe.perturbation is not None:
+        begins = recipe.perturbation.from_epoch + 1
+        more.append(f"AWP (gamma {recipe.perturbation.gamma:g}) from epoch {begins} on")
+    return more
 
 
 def _attack(attack: Evaluation) -> str:
