@@ -3,120 +3,155 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from raat_core.interface.operations import ImageShape, Operations, ResidualNetwork
+from raat_core.interface import registry
+from raat_core.interface.architecture import Architecture, RegisteredArchitecture
+from raat_core.interface.data_set import DataSetSpec, RegisteredDataSet
+from raat_core.interface.names import NAME
+from raat_core.interface.operations import ResidualNetwork
+from raat_core.interface.registry import (
+    BUILT_IN_ARCHITECTURES,
+    BUILT_IN_DATA_SETS,
+    Registry,
+    register,
+)
 from raat_core.validation import suggest
 
-
-@dataclass(frozen=True)
-class DataSetInfo:
-    """Facts about a data set: image shape (C, H, W), classes, sizes, and who loads it."""
-
-    title: str
-    image_shape: ImageShape
-    classes: int
-    train_size: int
-    test_size: int
-    loader: str
-    """`module:function` of `load(name, root, check_stop) -> DataSet`."""
-    prepared: bool = False
-    """Whether it is downloaded and decoded, once, before it is loaded."""
+Kind = TypeVar("Kind")
 
 
-@dataclass(frozen=True)
-class ArchitectureInfo:
-    """An architecture's printed name, what it costs, and who builds it."""
+class Catalogue(MutableMapping[str, Kind]):
+    """What is registered of one kind, by name; looked up whenever it is asked."""
 
-    title: str
-    operations: Callable[[ImageShape, int], Operations]
-    """What a pass of one image costs, from its shape (C, H, W) and the number of classes."""
-    builder: str
-    """`module:function` of `build(channels, classes, image_size) -> torch.nn.Module`."""
-    channels: int | None = None
-    """Of the images that it takes; None: any number."""
-    paper_title: str = ""
-    """What the paper calls it, where the released code runs something else under that name."""
+    def __init__(self, known: Registry[Kind]) -> None:
+        self._known = known
+
+    def __getitem__(self, name: str) -> Kind:
+        try:
+            return self._known.get(name)
+        except ValueError as error:
+            raise KeyError(name) from error
+
+    def __setitem__(self, name: str, thing: Kind) -> None:
+        self._known.replace(name, thing)
+
+    def __delitem__(self, name: str) -> None:
+        self._known.replace(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known.names())
+
+    def __len__(self) -> int:
+        return len(self._known.names())
 
 
-DATA_SETS: dict[str, DataSetInfo] = {
-    "digits": DataSetInfo("Digits", (1, 8, 8), 10, 1437, 360, "raat_core.data.digits:load"),
-    "cifar10": DataSetInfo(
-        "CIFAR-10", (3, 32, 32), 10, 50_000, 10_000, "raat_core.data.cifar:load", prepared=True
-    ),
-    "cifar100": DataSetInfo(
-        "CIFAR-100", (3, 32, 32), 100, 50_000, 10_000, "raat_core.data.cifar:load", prepared=True
-    ),
-    "tiny-imagenet": DataSetInfo(
-        "Tiny-ImageNet",
-        (3, 64, 64),
-        200,
-        100_000,
-        10_000,
-        "raat_core.data.tiny_imagenet:load",
-        prepared=True,
-    ),
-}
+DATA_SETS: Catalogue[RegisteredDataSet] = Catalogue(registry.DATA_SETS)
+ARCHITECTURES: Catalogue[RegisteredArchitecture] = Catalogue(registry.ARCHITECTURES)
+
+
+def named_data_sets() -> list[str]:
+    """The data sets that have a name in configs: all but image folders, which have a checksum."""
+    return [name for name in DATA_SETS if "@" not in name]
+
+
+def _function(place: str) -> Callable[..., Any]:
+    """The function at `module:function`, imported when it is called: its module needs torch."""
+    module, name = place.split(":")
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*arguments)
+
+    return call
+
+
+def _add_data_set(spec: DataSetSpec, place: str) -> None:
+    register(spec)(_function(f"raat_core.data.{place}"))
+
+
+_add_data_set(DataSetSpec("digits", "Digits", (1, 8, 8), 10, 1437, 360), "digits:load")
+_add_data_set(
+    DataSetSpec("cifar10", "CIFAR-10", (3, 32, 32), 10, 50_000, 10_000, prepared=True),
+    "cifar:load_cifar10",
+)
+_add_data_set(
+    DataSetSpec("cifar100", "CIFAR-100", (3, 32, 32), 100, 50_000, 10_000, prepared=True),
+    "cifar:load_cifar100",
+)
+_add_data_set(
+    DataSetSpec("tiny-imagenet", "Tiny-ImageNet", (3, 64, 64), 200, 100_000, 10_000, prepared=True),
+    "tiny_imagenet:load",
+)
 
 _FOUR_WIDTHS = (64, 128, 256, 512)
 _resnet_18 = ResidualNetwork("basic", 64, _FOUR_WIDTHS, (2, 2, 2, 2)).operations
 _resnet_18_bottleneck = ResidualNetwork("bottleneck", 64, _FOUR_WIDTHS, (2, 2, 2, 2)).operations
+_resnet_mini = ResidualNetwork("basic", 16, (16, 32), (1, 1)).operations
+_wrn_28_10 = ResidualNetwork("basic", 16, (160, 320, 640), (4, 4, 4)).operations
 
-ARCHITECTURES: dict[str, ArchitectureInfo] = {
-    "resnet-mini": ArchitectureInfo(
-        "ResNet-mini",
-        ResidualNetwork("basic", 16, (16, 32), (1, 1)).operations,
-        "raat_core.models.resnet:resnet_mini",
-    ),
-    "resnet-18": ArchitectureInfo("ResNet-18", _resnet_18, "raat_core.models.resnet:resnet_18"),
-    "resnet-18-bottleneck": ArchitectureInfo(
+
+def _add_architecture(spec: Architecture, place: str) -> None:
+    register(spec)(_function(f"raat_core.models.{place}"))
+
+
+_add_architecture(
+    Architecture("resnet-mini", "ResNet-mini", operations=_resnet_mini), "resnet:resnet_mini"
+)
+_add_architecture(Architecture("resnet-18", "ResNet-18", operations=_resnet_18), "resnet:resnet_18")
+_add_architecture(
+    Architecture(
+        "resnet-18-bottleneck",
         "ResNet-18 (Bottleneck)",
-        _resnet_18_bottleneck,
-        "raat_core.models.resnet:resnet_18_bottleneck",
+        operations=_resnet_18_bottleneck,
         paper_title="ResNet-18",
     ),
-    "preact-resnet-18": ArchitectureInfo(
-        "PreActResNet-18", _resnet_18, "raat_core.models.preact_resnet:preact_resnet_18"
-    ),
-    "preact-resnet-18-normalised": ArchitectureInfo(
+    "resnet:resnet_18_bottleneck",
+)
+_add_architecture(
+    Architecture("preact-resnet-18", "PreActResNet-18", operations=_resnet_18),
+    "preact_resnet:preact_resnet_18",
+)
+_add_architecture(
+    Architecture(
+        "preact-resnet-18-normalised",
         "PreActResNet-18 (normalised)",
-        _resnet_18,
-        "raat_core.models.preact_resnet:preact_resnet_18_normalised",
         channels=3,
+        operations=_resnet_18,
         paper_title="PreActResNet-18",
     ),
-    "wrn-28-10": ArchitectureInfo(
-        "WRN-28-10",
-        ResidualNetwork("basic", 16, (160, 320, 640), (4, 4, 4)).operations,
-        "raat_core.models.wide_resnet:wrn_28_10",
-    ),
-}
+    "preact_resnet:preact_resnet_18_normalised",
+)
+_add_architecture(
+    Architecture("wrn-28-10", "WRN-28-10", operations=_wrn_28_10), "wide_resnet:wrn_28_10"
+)
 
 
-def import_function(place: str) -> Callable[..., Any]:
-    """The function at `module:function`."""
-    module, name = place.split(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
-
-
-def _known(kind: str, catalogue: dict[str, Any]) -> BeforeValidator:
+def _known(kind: str, catalogue: Catalogue[Any]) -> BeforeValidator:
     def check(value: object) -> object:
         if not isinstance(value, str) or value not in catalogue:
-            raise ValueError(f"unknown {kind}{suggest(value, catalogue)}")
+            hint = " (one of your own needs its plugin to be loaded)"
+            raise ValueError(f"unknown {kind}{suggest(value, catalogue)}{hint}")
         return value
 
     return BeforeValidator(check)
 
 
-_DATA_SET_SCHEMA = {"anyOf": [{"enum": list(DATA_SETS)}, {"pattern": "^.+@[0-9a-f]{12}$"}]}
+_FOLDER = {"pattern": "^.+@[0-9a-f]{12}$"}
+_OF_A_PLUGIN = {"pattern": NAME}
 DataSetName: TypeAlias = Annotated[
-    str, _known("data set", DATA_SETS), WithJsonSchema({"type": "string", **_DATA_SET_SCHEMA})
+    str,
+    _known("data set", DATA_SETS),
+    WithJsonSchema(
+        {"type": "string", "anyOf": [{"enum": list(BUILT_IN_DATA_SETS)}, _OF_A_PLUGIN, _FOLDER]}
+    ),
 ]
 ArchitectureName: TypeAlias = Annotated[
-    str, _known("architecture", ARCHITECTURES), WithJsonSchema({"enum": list(ARCHITECTURES)})
+    str,
+    _known("architecture", ARCHITECTURES),
+    WithJsonSchema(
+        {"type": "string", "anyOf": [{"enum": list(BUILT_IN_ARCHITECTURES)}, _OF_A_PLUGIN]}
+    ),
 ]

@@ -169,11 +169,17 @@ class Cell(Growing):
     @cached_property
     def digest(self) -> str:
         """Twelve hex digits over all that can change this cell's numbers."""
-        identity = {
+        identity: dict[str, Any] = {
             "cell": self.to_json(),
             "method_version": method_class(self.method.name).version,
             "numerics_version": NUMERICS_VERSION,
         }
+        for key, extension in (
+            ("architecture_version", ARCHITECTURES[self.architecture]),
+            ("dataset_version", DATA_SETS[self.dataset]),
+        ):
+            if extension.version != 1:
+                identity[key] = extension.version
         return digest_of(identity, 12)
 
     @cached_property

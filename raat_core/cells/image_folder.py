@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
-from raat_core.cells.catalogue import DATA_SETS, DataSetInfo
+from raat_core.cells.catalogue import DATA_SETS, named_data_sets
+from raat_core.interface.data_set import RegisteredDataSet
+from raat_core.interface.names import NAME
 from raat_core.validation import Frozen
 
-FOLDER_NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
+FOLDER_NAME = NAME
 """What names of image folders look like, as a regular expression."""
 
 
@@ -19,11 +25,11 @@ def check_folder_name(name: str) -> str:
     Raises:
         ValueError: it is a data set of the catalogue, or has other characters.
     """
-    built_in = [known for known in DATA_SETS if "@" not in known]
-    if not re.fullmatch(FOLDER_NAME, name) or "\n" in name or name in built_in:
+    taken = named_data_sets()
+    if not re.fullmatch(FOLDER_NAME, name) or "\n" in name or name in taken:
         raise ValueError(
             f"a name must be letters, digits, - and _, a letter first, and none of "
-            f"{', '.join(built_in)}"
+            f"{', '.join(taken)}"
         )
     return name
 
@@ -50,12 +56,19 @@ class ImageFolder(Frozen):
 
     def register(self) -> str:
         """Add it to the catalogue of this process; returns its key."""
-        DATA_SETS[self.key] = DataSetInfo(
+        key = self.key
+
+        def load(root: Path, check_stop: Callable[[], None]) -> Any:
+            """Its reader needs torch."""
+            return importlib.import_module("raat_core.data.image_folder").load(key, root)
+
+        DATA_SETS[key] = RegisteredDataSet(
+            name=key,
             title=self.name,
             image_shape=(3, self.image_size, self.image_size),
             classes=self.classes,
             train_size=self.train_size,
             test_size=self.test_size,
-            loader="raat_core.data.image_folder:load",
+            load=load,
         )
-        return self.key
+        return key

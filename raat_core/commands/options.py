@@ -87,6 +87,7 @@ def _measure(command: argparse.ArgumentParser) -> None:
         "--output", type=Path, help="a JSON file; plans read those in <results>/throughput/"
     )
     _add_device(command)
+    _add_plugins(command)
 
 
 def _data(command: argparse.ArgumentParser) -> None:
@@ -99,6 +100,7 @@ def _data(command: argparse.ArgumentParser) -> None:
     )
     _add_data(command)
     _add_summary(command)
+    _add_plugins(command)
 
 
 def _show(command: argparse.ArgumentParser) -> None:
@@ -135,7 +137,10 @@ def _add_summary(command: argparse.ArgumentParser) -> None:
 
 def _add_plugins(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--plugin", action="append", default=[], help="file or module with methods of your own"
+        "--plugin",
+        action="append",
+        default=[],
+        help="file, folder or module with extensions of your own",
     )
 
 

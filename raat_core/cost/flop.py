@@ -11,7 +11,8 @@ from functools import lru_cache
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
-from raat_core.interface.operations import Operations, Passes
+from raat_core.interface.architecture import OperationsCount
+from raat_core.interface.operations import ImageShape, Operations, Passes, ResidualNetwork
 from raat_core.interface.registry import build_method
 from raat_core.specs.averaging import Swa
 from raat_core.specs.recipe import Recipe
@@ -49,15 +50,39 @@ def assumed_accuracies(dataset: str) -> Accuracies:
     return _ASSUMED.get(dataset, _ASSUMED_ELSEWHERE)
 
 
+_RESNET_18 = ResidualNetwork("basic", 64, (64, 128, 256, 512), (2, 2, 2, 2)).operations
+"""Assumed of an architecture that does not say, until they are counted."""
+_counted: dict[tuple[str, ImageShape], Operations] = {}
+"""As jobs counted them, by architecture; the number of classes hardly matters."""
+
+
 def operations_of(cell: Cell) -> Operations:
     """Of the cell's model for one of its images."""
-    return _operations(cell.architecture, cell.dataset)
+    data = DATA_SETS[cell.dataset]
+    return operations(cell.architecture, data.image_shape, data.classes)
+
+
+def operations(architecture: str, image_shape: ImageShape, classes: int) -> Operations:
+    """Of an architecture for one image: as it says, as was counted, or assumed."""
+    count = ARCHITECTURES[architecture].operations
+    known = _counted.get((architecture, image_shape)) if count is None else None
+    return known or _stated(count or _RESNET_18, image_shape, classes)
 
 
 @lru_cache(maxsize=256)
-def _operations(architecture: str, dataset: str) -> Operations:
-    data = DATA_SETS[dataset]
-    return ARCHITECTURES[architecture].operations(data.image_shape, data.classes)
+def _stated(count: OperationsCount, image_shape: ImageShape, classes: int) -> Operations:
+    return count(image_shape, classes)
+
+
+def operations_are_assumed(architecture: str, image_shape: ImageShape) -> bool:
+    """Whether `operations` are those of another architecture."""
+    is_stated = ARCHITECTURES[architecture].operations is not None
+    return not is_stated and (architecture, image_shape) not in _counted
+
+
+def note_counted(architecture: str, image_shape: ImageShape, counted: Operations) -> None:
+    """Take it that a model costs so much for one image, in this process from now on."""
+    _counted[architecture, image_shape] = counted
 
 
 def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 0) -> float:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from raat_core.attacks.pgd import Pgd
-from raat_core.cells.catalogue import DATA_SETS
+from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import PgdEvaluation
-from raat_core.cost.flop import assumed_accuracies, evaluation_passes, operations_of
-from raat_core.cost.timing import Timing, TimingFile, kind_of_training
+from raat_core.cost.flop import (
+    assumed_accuracies,
+    evaluation_passes,
+    note_counted,
+    operations_are_assumed,
+    operations_of,
+)
+from raat_core.cost.timing import Counted, Timing, TimingFile, kind_of_training
 from raat_core.data.cache import LEVELS
 from raat_core.data.dataset import Split
 from raat_core.errors import UserError
@@ -24,6 +31,7 @@ from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import hardware, now, versions
 from raat_core.models.build import build_model_for
+from raat_core.models.count import count_operations
 from raat_core.specs.precision import FP32, Precision
 from raat_core.training.trainee import Trainee
 
@@ -57,6 +65,7 @@ def measure(
     timings: list[Timing] = []
     for architecture in architectures:
         cell = _cell(architecture, dataset, batch_size, precision)
+        _count_operations(cell)
         try:
             timings += [_training(cell, device, fast), _evaluation(cell, device, fast)]
         except torch.cuda.OutOfMemoryError:
@@ -81,6 +90,21 @@ def _cell(architecture: str, dataset: str, batch_size: int, precision: Precision
     return Cell.model_validate(data)
 
 
+def _count_operations(cell: Cell) -> None:
+    """If nothing says what the cell's model costs."""
+    shape = DATA_SETS[cell.dataset].image_shape
+    if operations_are_assumed(cell.architecture, shape):
+        counted = count_operations(cell.architecture, cell.dataset)
+        note_counted(cell.architecture, shape, counted)
+
+
+def _counted(cell: Cell) -> Counted | None:
+    """For who reads the timings; None if the architecture says it itself."""
+    if ARCHITECTURES[cell.architecture].operations is not None:
+        return None
+    return Counted.model_validate(asdict(operations_of(cell)))
+
+
 def _training(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
     size = cell.recipe.batch_size
     split = _random_split(cell, size, device, fast)
@@ -99,6 +123,7 @@ def _training(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
         batch_size=size,
         flop=size * passes.flop(operations_of(cell)),
         seconds=_median_seconds(step, device),
+        operations=_counted(cell),
     )
 
 
@@ -120,6 +145,7 @@ def _evaluation(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
         batch_size=EVALUATION_BATCH,
         flop=EVALUATION_BATCH * passes.flop(operations_of(cell)),
         seconds=_median_seconds(lambda: predict(model, split, EVALUATION_BATCH, attack), device),
+        operations=_counted(cell),
     )
 
 

@@ -11,8 +11,9 @@ from pydantic import Field
 from raat_core.cells.catalogue import ArchitectureName
 from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation
 from raat_core.files.checksums import read_json
+from raat_core.interface.operations import Operations
 from raat_core.specs.precision import FP32, Precision
-from raat_core.validation import Frozen, parse
+from raat_core.validation import Frozen, Growing, added, parse
 
 Kind: TypeAlias = Literal["training", "reduced-training", "pgd", "autoattack"]
 """Kinds of work that keep hardware differently busy: AutoAttack's batches shrink as it goes, and
@@ -29,7 +30,19 @@ def kind_of(evaluation: Evaluation) -> Kind:
     return "autoattack" if isinstance(evaluation, AutoAttackEvaluation) else "pgd"
 
 
-class Timing(Frozen):
+class Counted(Frozen):
+    """FLOP of a model for one image, as `Operations`."""
+
+    forward: float = Field(gt=0)
+    stem: float = Field(ge=0)
+
+    @property
+    def operations(self) -> Operations:
+        """To compute with."""
+        return Operations(self.forward, self.stem)
+
+
+class Timing(Growing):
     """Work of one kind that was timed."""
 
     architecture: ArchitectureName
@@ -38,6 +51,9 @@ class Timing(Frozen):
     batch_size: int = Field(ge=1)
     flop: float = Field(gt=0, description="Counted, see raat_core/interface/operations.py.")
     seconds: float = Field(gt=0)
+    operations: Counted | None = added(
+        None, "Of the architecture, if it does not say them itself: counted."
+    )
 
 
 class TimingFile(Frozen):

@@ -25,16 +25,21 @@ _SIZES = {"cifar10": 170_498_071, "cifar100": 169_001_437}
 _LARGEST_MEMBER = 200_000_000
 
 
-def load(name: str, root: Path, check_stop: Callable[[], None] = lambda: None) -> DataSet:
-    """Images (3, 32, 32) and labels in the official order; CIFAR-100's are the fine ones.
+def load_cifar10(root: Path, check_stop: Callable[[], None]) -> DataSet:
+    """Images (3, 32, 32) and labels in the official order.
 
-    Made from `root`/cifar-10-python.tar.gz (cifar-100-python.tar.gz), or else from the folder
-    that it unpacks to, or else from a download.
+    Made from `root`/cifar-10-python.tar.gz, or else from the folder that it unpacks to, or else
+    from a download.
 
     Raises:
         UserError: none of them is there and whole, and there is no network.
     """
-    return load_cached(name, root, lambda: _source(name, root), check_stop)
+    return load_cached("cifar10", root, lambda: _source("cifar10", root), check_stop)
+
+
+def load_cifar100(root: Path, check_stop: Callable[[], None]) -> DataSet:
+    """As `load_cifar10`, from `root`/cifar-100-python.tar.gz; labels are the fine ones."""
+    return load_cached("cifar100", root, lambda: _source("cifar100", root), check_stop)
 
 
 def _source(name: str, root: Path) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from raat_core.cells.catalogue import DATA_SETS, import_function
+from raat_core.cells.catalogue import DATA_SETS
 from raat_core.data.cache import LEVELS, Cached, Source, cached, data_root
 from raat_core.errors import UserError
 
@@ -63,11 +64,75 @@ def load_data_set(
         check_stop: called while the cache is waited for or made; may raise to stop.
 
     Raises:
-        UserError: a file is missing or damaged; says which, and where it has to be.
+        UserError: a file is missing or damaged; says which, and where it has to be. Or it is
+            another data set than the catalogue describes.
     """
-    load = import_function(DATA_SETS[name].loader)
-    data: DataSet = load(name, data_root(root), check_stop)
+    data = require_described(name, DATA_SETS[name].load(data_root(root), check_stop))
+    return data if data.sha256 is not None else replace(data, sha256=checksum(data))
+
+
+def require_described(name: str, data: object) -> DataSet:
+    """What was loaded, held against the catalogue.
+
+    Raises:
+        UserError: says what is not as described, in one line.
+    """
+    info = DATA_SETS[name]
+    if not isinstance(data, DataSet):
+        raise UserError(
+            f"data set {name}: its function returned {type(data).__name__}, not a "
+            f"raat_core.data.dataset.DataSet"
+        )
+    if data.classes != info.classes:
+        raise UserError(f"data set {name}: {data.classes} classes, not {info.classes}")
+    for part, split, size in (
+        ("train", data.train, info.train_size),
+        ("test", data.test, info.test_size),
+    ):
+        problem = _problem(split, (size, *info.image_shape), info.classes)
+        if problem:
+            raise UserError(f"data set {name}: {part}: {problem}")
     return data
+
+
+def _problem(split: Split, shape: tuple[int, ...], classes: int) -> str:
+    """What is not as it has to be; empty if all is."""
+    images, labels, levels = split.images, split.labels, split.levels
+    for key, value in (("images", images), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            return f"{key} are {type(value).__name__}, not a torch.Tensor"
+    if images.dtype != torch.uint8 or images.shape != shape:
+        return f"images are {_described(images)}, not {_in_words(torch.uint8, shape)}"
+    if labels.dtype != torch.int64 or labels.shape != shape[:1]:
+        return f"labels are {_described(labels)}, not {_in_words(torch.int64, shape[:1])}"
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= classes:
+        return f"labels are from {lowest} to {highest}, not from 0 to {classes - 1}"
+    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= LEVELS:
+        return f"levels = {levels!r}: must be a whole number from 1 to {LEVELS}"
+    # Those of mapped files need not be read: no byte is larger.
+    if levels < LEVELS and int(images.max()) > levels:
+        return f"levels = {levels}, and the largest pixel is {int(images.max())}"
+    return ""
+
+
+def _described(tensor: Tensor) -> str:
+    return _in_words(tensor.dtype, tuple(tensor.shape))
+
+
+def _in_words(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
+    """`uint8 (1437, 1, 8, 8)`."""
+    return f"{str(dtype).removeprefix('torch.')} {shape}"
+
+
+def checksum(data: DataSet) -> str:
+    """SHA-256 over pixels and labels of both splits."""
+    digest = hashlib.sha256()
+    for split in (data.train, data.test):
+        for tensor in (split.images, split.labels):
+            digest.update(tensor.contiguous().numpy().data)
+        digest.update(f"{split.levels}".encode())
+    return digest.hexdigest()
 
 
 def load_cached(
@@ -75,10 +140,14 @@ def load_cached(
 ) -> DataSet:
     """A data set from its cache in `root`/cache/`name`, mapped; made first if it is not there.
 
+    That of a version above 1 is in `root`/cache/`name`-v2.
+
     Raises:
         UserError: by `make`, or it makes another data set than the catalogue describes.
     """
-    return from_cache(name, cached(root / "cache" / name, make, check_stop))
+    version = DATA_SETS[name].version
+    folder = name if version == 1 else f"{name}-v{version}"
+    return from_cache(name, cached(root / "cache" / folder, make, check_stop))
 
 
 def from_cache(name: str, found: Cached) -> DataSet:

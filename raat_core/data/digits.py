@@ -19,7 +19,7 @@ TEST_PER_CLASS = 36
 _SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
 
 
-def load(name: str, root: Path, check_stop: Callable[[], None] = lambda: None) -> DataSet:
+def load(root: Path, check_stop: Callable[[], None]) -> DataSet:
     """1,437 training and 360 test images (1, 8, 8), 36 test images of every class.
 
     The test images are evenly spaced through each class, so that the split depends on nothing

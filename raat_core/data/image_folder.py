@@ -73,7 +73,7 @@ def describe_folder(
     return known
 
 
-def load(name: str, root: Path, check_stop: Callable[[], None] = lambda: None) -> DataSet:
+def load(name: str, root: Path) -> DataSet:
     """An image folder that was prepared, by its key `<name>@<checksum>`.
 
     Raises:

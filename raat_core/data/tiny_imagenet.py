@@ -23,6 +23,7 @@ from raat_core.data.dataset import DataSet, load_cached
 from raat_core.data.images import decode
 from raat_core.errors import UserError
 
+NAME = "tiny-imagenet"
 FOLDER = "tiny-imagenet-200"
 ARCHIVE = Archive(
     url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -37,7 +38,7 @@ _LARGEST_MEMBER = 20_000_000
 _LARGEST_TOTAL = 2_000_000_000
 
 
-def load(name: str, root: Path, check_stop: Callable[[], None] = lambda: None) -> DataSet:
+def load(root: Path, check_stop: Callable[[], None]) -> DataSet:
     """Images (3, 64, 64); classes in the order of their WordNet ids, val as the test split.
 
     Training images are in the order of their names, class by class; test images in the order of
@@ -48,7 +49,7 @@ def load(name: str, root: Path, check_stop: Callable[[], None] = lambda: None) -
         UserError: none of them is there and whole, and there is no network.
     """
     with ExitStack() as stack:
-        return load_cached(name, root, lambda: _source(name, root, stack), check_stop)
+        return load_cached(NAME, root, lambda: _source(NAME, root, stack), check_stop)
 
 
 class _Files(Protocol):

@@ -1,10 +1,12 @@
-"""What the author of a method writes against; methods may also build on the base of another.
+"""What the author of an extension writes against; methods may also build on another's base.
 
 Nothing here imports torch: Snakemake reads the settings of all methods while it builds its graph.
 """
 
+from raat_core.interface.architecture import Architecture
 from raat_core.interface.attack import Attack, AttackSettings, DrawsByName
 from raat_core.interface.average import WeightAverage
+from raat_core.interface.data_set import DataSetSpec
 from raat_core.interface.draws import Draws
 from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
@@ -22,11 +24,13 @@ from raat_core.interface.step import (
 )
 
 __all__ = [
+    "Architecture",
     "Attack",
     "AttackObjective",
     "AttackSettings",
     "BatchNormMode",
     "CellFacts",
+    "DataSetSpec",
     "Draws",
     "DrawsByName",
     "Iterate",

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from raat_core.validation import suggest
+
 ImageShape: TypeAlias = tuple[int, int, int]
 """Channels, height, width."""
 HALVED_FROM = 64
@@ -83,6 +85,12 @@ class ResidualNetwork:
     stem_width: int
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.block not in ("basic", "bottleneck"):
+            raise ValueError(
+                f"block = {self.block!r}{suggest(self.block, ('basic', 'bottleneck'))}"
+            )
 
     def operations(self, image_shape: ImageShape, classes: int) -> Operations:
         """For images (C, H, W) and so many classes."""

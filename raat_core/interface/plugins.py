@@ -1,19 +1,43 @@
-"""Files and modules of a user's own that register methods."""
+"""Files, folders and modules of a user's own that register extensions."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from raat_core.errors import UserError
+from raat_core.files.plugin_code import CodeFolder, code_folder
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Where extensions come from."""
+
+    path: str
+    """Of the file or folder; of code that no file holds, the module's name."""
+    sha256: str | None
+    """Of its code when it was loaded: see `load_plugin`."""
+
+
+_loaded: dict[str, Plugin] = {}
+"""By path, or by name of the module."""
+_loading: list[Plugin] = []
+"""The last one is being loaded now."""
 
 
 def load_plugin(plugin: str) -> None:
-    """Import a Python file (`methods/mine.py`) or module (`mine.methods`) that registers methods.
+    """Load a Python file, a folder of them, or a module (`mine.methods`) that registers extensions.
+
+    Of a folder every .py is loaded that does not begin with `_`, or its `__init__.py` if it has
+    one. Files import their neighbours, by `from .helper import x` or `import helper`. What was
+    loaded before is not loaded again. The checksum that goes into manifests and records is that of
+    a file and of all in its folder that it imports; of every .py in a folder; of every .py in a
+    module's package.
 
     Raises:
         UserError: it cannot be found or imported.
@@ -21,8 +45,12 @@ def load_plugin(plugin: str) -> None:
     try:
         if plugin.endswith(".py"):
             _load_file(Path(plugin).resolve())
+        elif Path(plugin).is_dir():
+            _load_folder(Path(plugin).resolve())
+        elif os.sep in plugin:
+            raise FileNotFoundError(f"no such file or folder: {Path(plugin).resolve()}")
         else:
-            importlib.import_module(plugin)
+            _load_module(plugin)
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # A script that ends by itself, too.
@@ -43,17 +71,87 @@ def load_plugins_from_environment() -> None:
             raise UserError(f"RAAT_PLUGINS of the environment: {error}") from error
 
 
+def plugin_of(module: str) -> Plugin:
+    """Whose code registers something: the plugin that is being loaded, or else the module's file.
+
+    Args:
+        module: in which the thing is defined.
+    """
+    if _loading:
+        return _loading[-1]
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or not Path(file).is_file():
+        return Plugin(module, None)
+    return _plugin_of_file(Path(file).resolve())
+
+
+def _plugin_of_file(file: Path) -> Plugin:
+    folder = code_folder(file.parent)
+    return Plugin(str(file), folder.checksum(folder.reached_from(file)))
+
+
 def _load_file(path: Path) -> None:
-    name = f"raat_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    folder = code_folder(path.parent)
+    _load(str(path), lambda: _plugin_of_file(path), lambda: _import(folder, [path.stem]))
+
+
+def _load_folder(path: Path) -> None:
+    folder = code_folder(path)
+    names = [""] if (path / "__init__.py").is_file() else _names_in(path)
+    if not names:
+        raise FileNotFoundError(f"no .py in {path} but for those that begin with _")
+
+    def find() -> Plugin:
+        return Plugin(str(path), folder.checksum(folder.all_files()))
+
+    _load(str(path), find, lambda: _import(folder, names))
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob("[!_.]*.py"))
+
+
+def _import(folder: CodeFolder, names: list[str]) -> None:
+    before = folder.modules
     try:
-        spec.loader.exec_module(module)
+        for name in names:
+            if "." in name:
+                raise ImportError(f"{name}.py: a plugin's name must have no dot")
+            folder.import_module(name)
     except BaseException:
-        del sys.modules[name]
+        folder.forget_all_but(before)
         raise
+
+
+def _load_module(name: str) -> None:
+    _load(name, lambda: _plugin_of_module(name), lambda: importlib.import_module(name))
+
+
+def _plugin_of_module(name: str) -> Plugin:
+    """Of the package that a module is in; nothing of it is run."""
+    spec = importlib.util.find_spec(name.partition(".")[0])
+    if spec is not None and spec.submodule_search_locations:
+        path = Path(next(iter(spec.submodule_search_locations))).resolve()
+        folder = CodeFolder(path)
+        return Plugin(str(path), folder.checksum(folder.all_files()))
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return Plugin(name, None)  # Importing it tells what is the matter.
+    file = Path(spec.origin).resolve()
+    if file.parent.name in ("site-packages", "dist-packages"):  # All there are neighbours.
+        return Plugin(str(file), CodeFolder(file.parent).checksum([file]))
+    return _plugin_of_file(file)
+
+
+def _load(key: str, find: Callable[[], Plugin], run: Callable[[], object]) -> None:
+    """Import a plugin's code, unless it was; what it registers meanwhile is its own."""
+    if key in _loaded:
+        return
+    plugin = find()
+    _loading.append(plugin)
+    try:
+        run()
+    finally:
+        _loading.pop()
+    _loaded[key] = plugin

@@ -1,16 +1,19 @@
-"""Methods and attacks by name: the built-in ones and those that plugins register."""
+"""Methods, attacks, architectures and data sets by name: built-in ones and those of plugins."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, overload
 
 from raat_core.errors import UserError
+from raat_core.interface.architecture import Architecture, Builder, RegisteredArchitecture
 from raat_core.interface.attack import Attack
+from raat_core.interface.data_set import DataSetSpec, Loader, RegisteredDataSet
 from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
+from raat_core.interface.plugins import Plugin, plugin_of
 from raat_core.interface.settings import MethodSettings
 from raat_core.validation import suggest
 
@@ -27,6 +30,19 @@ BUILT_IN_METHODS = {
     "raat#": "raat_core.methods.raat_sharp",
 }
 BUILT_IN_ATTACKS: dict[str, str] = {}
+_CATALOGUE = "raat_core.cells.catalogue"
+BUILT_IN_ARCHITECTURES = dict.fromkeys(
+    (
+        "resnet-mini",
+        "resnet-18",
+        "resnet-18-bottleneck",
+        "preact-resnet-18",
+        "preact-resnet-18-normalised",
+        "wrn-28-10",
+    ),
+    _CATALOGUE,
+)
+BUILT_IN_DATA_SETS = dict.fromkeys(("digits", "cifar10", "cifar100", "tiny-imagenet"), _CATALOGUE)
 Kind = TypeVar("Kind")
 Extension = TypeVar("Extension", bound=type[Method] | type[Attack])
 
@@ -38,18 +54,35 @@ class Registry(Generic[Kind]):
         self.kind, self.built_in = kind, built_in
         """`built_in`: modules that register them, by name."""
         self._found: dict[str, Kind] = {}
-        self._modules: dict[str, str] = {}
+        self._plugins: dict[str, Plugin] = {}
 
     def add(self, name: str, thing: Kind, module: str) -> None:
         """Make a thing of a module known.
 
         Raises:
-            UserError: the name is taken by another module.
+            UserError: the name is taken by another module or plugin.
         """
-        owner = self.built_in.get(name) or self._modules.get(name, module)
-        if owner != module:
-            raise UserError(f"{self.kind} '{name}' of {module} is taken: it is one of {owner}")
-        self._found[name], self._modules[name] = thing, module
+        built_in = self.built_in.get(name)
+        plugin = None if module == built_in else plugin_of(module)
+        mine = module if plugin is None else plugin.path
+        known = self._plugins.get(name)
+        owner = built_in or (mine if known is None else known.path)
+        if owner != mine:
+            raise UserError(f"{self.kind} '{name}' of {mine} is taken: it is one of {owner}")
+        self._found[name] = thing
+        if plugin is not None:
+            self._plugins[name] = plugin
+
+    def replace(self, name: str, thing: Kind | None) -> None:
+        """Put a thing in the place of what has its name, or take that away."""
+        if thing is None:
+            del self._found[name]
+        else:
+            self._found[name] = thing
+
+    def plugin(self, name: str) -> Plugin | None:
+        """Where a thing comes from; None for a built-in one."""
+        return self._plugins.get(name)
 
     def names(self) -> list[str]:
         """All known names: the built-in ones and those of loaded plugins."""
@@ -71,22 +104,69 @@ class Registry(Generic[Kind]):
 
 METHODS: Registry[type[Method]] = Registry("method", BUILT_IN_METHODS)
 ATTACKS: Registry[type[Attack]] = Registry("attack", BUILT_IN_ATTACKS)
+ARCHITECTURES: Registry[RegisteredArchitecture] = Registry("architecture", BUILT_IN_ARCHITECTURES)
+DATA_SETS: Registry[RegisteredDataSet] = Registry("data set", BUILT_IN_DATA_SETS)
 
 
-def register(extension: Extension) -> Extension:
-    """Class decorator: make a method or an attack known by its settings' default name.
+@overload
+def register(extension: Extension) -> Extension: ...
+@overload
+def register(extension: Architecture) -> Callable[[Builder], Builder]: ...
+@overload
+def register(extension: DataSetSpec) -> Callable[[Loader], Loader]: ...
+def register(extension: Any) -> Any:
+    """Make a method or an attack known by its settings' default name; a decorator of classes.
+
+    With an `Architecture` or a `DataSetSpec`, a decorator of the function that builds or loads it.
 
     Raises:
-        UserError: the name is taken by another class, or is missing.
+        UserError: the name is taken by another one, or is missing.
     """
+    if isinstance(extension, Architecture):
+        return _register_architecture(extension)
+    if isinstance(extension, DataSetSpec):
+        return _register_data_set(extension)
+    if not isinstance(extension, type) or not issubclass(extension, (Method, Attack)):
+        name = getattr(extension, "__qualname__", repr(extension))
+        raise UserError(
+            f"{name}: must be a Method or an Attack; what builds a network or loads a data set is "
+            f"registered by @register(Architecture(...)) or @register(DataSetSpec(...))"
+        )
     if issubclass(extension, Method):
         _refuse_old_hooks(extension)
         METHODS.add(_default(extension, "name"), extension, extension.__module__)
-    elif issubclass(extension, Attack):
-        ATTACKS.add(_default(extension, "kind"), extension, extension.__module__)
     else:
-        raise UserError(f"{extension.__qualname__}: must be a Method or an Attack")
+        ATTACKS.add(_default(extension, "kind"), extension, extension.__module__)
     return extension
+
+
+def _register_architecture(spec: Architecture) -> Callable[[Builder], Builder]:
+    def decorate(build: Builder) -> Builder:
+        _require_arguments(spec.name, build, ("channels", "classes", "image_size"))
+        known = RegisteredArchitecture(**vars(spec), build=build)
+        ARCHITECTURES.add(spec.name, known, build.__module__)
+        return build
+
+    return decorate
+
+
+def _register_data_set(spec: DataSetSpec) -> Callable[[Loader], Loader]:
+    def decorate(load: Loader) -> Loader:
+        _require_arguments(spec.name, load, ("root", "check_stop"))
+        DATA_SETS.add(spec.name, RegisteredDataSet(**vars(spec), load=load), load.__module__)
+        return load
+
+    return decorate
+
+
+def _require_arguments(name: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    """Refuse what cannot be called as it will be."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        called = getattr(function, "__qualname__", repr(function))
+        taken = ", ".join(arguments)
+        raise UserError(f"'{name}': {called} must be a function of ({taken})") from None
 
 
 def _default(extension: type[Method] | type[Attack], key: str) -> str:

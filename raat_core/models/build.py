@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, import_function
+from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
+from raat_core.errors import UserError
 from raat_core.randomness import seeded
 
 
@@ -15,10 +16,17 @@ def build_model(
     """A freshly initialised model whose weights depend on `seed` alone; on the CPU.
 
     Its weights are laid out channels last, and so is what its convolutions then make.
+
+    Raises:
+        UserError: what builds it returns no module.
     """
-    build = import_function(ARCHITECTURES[architecture].builder)
     with seeded(seed, "initialisation"):
-        model: nn.Module = build(channels, classes, image_size)
+        model = ARCHITECTURES[architecture].build(channels, classes, image_size)
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"architecture {architecture}: its function returned {type(model).__name__}, not a "
+            f"torch.nn.Module"
+        )
     return model.to(memory_format=torch.channels_last)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
+from raat_core.cells.catalogue import ARCHITECTURES
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint
 from raat_core.cells.folder import CellFolder
@@ -9,8 +13,10 @@ from raat_core.cells.history import write_history
 from raat_core.files.checksums import write_arrays, write_sealed_json
 from raat_core.files.provenance import now, versions
 from raat_core.interface.registry import method_class
+from raat_core.models.count import count_operations
 from raat_core.training.state import Progress, Tensors, snapshot, to_arrays
 from raat_core.training.trainee import Trainee
+from raat_core.validation import one_line
 
 
 def write_results(
@@ -47,10 +53,22 @@ def write_results(
         "history_sha256": history_sha256,
         "data_sha256": data_sha256,
         "versions": versions(),
+        **_counted_operations(cell),
         "sessions": progress.sessions,
         "spec": cell.to_json(),
     }
     write_sealed_json(folder.manifest, manifest)
+
+
+def _counted_operations(cell: Cell) -> dict[str, Any]:
+    """`{"operations": ...}` of an architecture that does not say; nothing of others."""
+    if ARCHITECTURES[cell.architecture].operations is not None:
+        return {}
+    try:
+        return {"operations": asdict(count_operations(cell.architecture, cell.dataset))}
+    except Exception as error:  # A training is not lost to it.
+        print(f"warning: operations are not counted: {one_line(error)}", flush=True)
+        return {}
 
 
 def _write_weights(

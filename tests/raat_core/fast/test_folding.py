@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from raat_core.cells.catalogue import ARCHITECTURES
 from raat_core.fast.folding import FoldedModel, fold, trace
+from raat_core.interface.registry import BUILT_IN_ARCHITECTURES
 from raat_core.models.build import build_model
 
 FOLDED = {
@@ -55,7 +56,7 @@ def distance(first: Tensor, second: Tensor) -> float:
 
 
 @pytest.mark.parametrize("trained", [False, True])
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", sorted(BUILT_IN_ARCHITECTURES))
 def test_logits_and_input_gradients_are_the_models(architecture: str, trained: bool) -> None:
     large = architecture == "wrn-28-10"
     channels = ARCHITECTURES[architecture].channels or 3

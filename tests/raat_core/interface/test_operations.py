@@ -14,12 +14,12 @@ from raat_core import api
 from raat_core.attacks.pgd import Pgd
 from raat_core.cells.catalogue import ARCHITECTURES
 from raat_core.cells.cell import Cell
-from raat_core.cost.flop import operations_of
+from raat_core.cost.flop import operations, operations_of
 from raat_core.data.dataset import DataSet, Split
 from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.switches import FastPaths
 from raat_core.interface.operations import ImageShape, Operations, Passes
-from raat_core.interface.registry import BUILT_IN_METHODS, build_method
+from raat_core.interface.registry import BUILT_IN_ARCHITECTURES, BUILT_IN_METHODS, build_method
 from raat_core.models.build import build_model, build_model_for
 from raat_core.models.resnet import ResNet
 from raat_core.training.step import TrainingStep
@@ -36,7 +36,7 @@ SHAPES: list[tuple[ImageShape, int]] = [
 SMALL = ["resnet-mini", "resnet-18", "resnet-18-bottleneck", "preact-resnet-18"]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BUILT_IN_ARCHITECTURES)
 @pytest.mark.parametrize(("shape", "classes"), SHAPES, ids=str)
 def test_a_forward_pass(architecture: str, shape: ImageShape, classes: int) -> None:
     info = ARCHITECTURES[architecture]
@@ -45,7 +45,7 @@ def test_a_forward_pass(architecture: str, shape: ImageShape, classes: int) -> N
     with torch.device("meta"):
         model = build_model(architecture, shape[0], classes, seed=0, image_size=min(shape[1:]))
         counted = counted_flop(lambda: model.eval()(torch.empty(1, *shape)))
-    assert info.operations(shape, classes).forward == counted
+    assert operations(architecture, shape, classes).forward == counted
 
 
 @pytest.mark.parametrize("architecture", SMALL)
@@ -55,7 +55,7 @@ def test_a_step_of_an_attack_does_not_compute_the_weights_gradients(architecture
     images, labels = torch.rand(COUNT, 1, 8, 8), torch.zeros(COUNT, dtype=torch.int64)
     pgd = Pgd("linf", epsilon=0.1, step_size=0.05, steps=1)
     counted = counted_flop(lambda: pgd.run(model, images, labels, torch.Generator()))
-    assert counted == COUNT * ARCHITECTURES[architecture].operations((1, 8, 8), 10).gradient
+    assert counted == COUNT * operations(architecture, (1, 8, 8), 10).gradient
 
 
 @pytest.mark.parametrize("architecture", SMALL)
@@ -63,7 +63,7 @@ def test_a_training_pass_does_not_compute_the_images_gradient(architecture: str)
     model = build_model(architecture, 1, 10, seed=0, image_size=8)
     images = torch.rand(COUNT, 1, 8, 8)
     counted = counted_flop(lambda: model(images).sum().backward())
-    assert counted == COUNT * ARCHITECTURES[architecture].operations((1, 8, 8), 10).update
+    assert counted == COUNT * operations(architecture, (1, 8, 8), 10).update
 
 
 def test_passes_add_up() -> None:

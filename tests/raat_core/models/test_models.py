@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raat_core.cells.catalogue import ARCHITECTURES
+from raat_core.interface.registry import BUILT_IN_ARCHITECTURES
 from raat_core.models.build import build_model
 from raat_core.models.preact_resnet import CIFAR10_MEAN, CIFAR10_STD
 
-OF_ANY_CHANNELS = [name for name, info in ARCHITECTURES.items() if info.channels is None]
+OF_ANY_CHANNELS = [name for name in BUILT_IN_ARCHITECTURES if ARCHITECTURES[name].channels is None]
 LARGE = "wrn-28-10"
 """Takes a second where others take a tenth of one."""
 
@@ -109,7 +110,7 @@ def test_logits_of_any_images_in_double_precision(
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BUILT_IN_ARCHITECTURES)
 def test_a_training_step(architecture: str) -> None:
     """Every parameter has a part in the loss, and so has the image."""
     count, size = (2, 8) if architecture == LARGE else (4, 16)
@@ -127,7 +128,7 @@ def test_a_training_step(architecture: str) -> None:
     assert after < before
 
 
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != LARGE])
+@pytest.mark.parametrize("architecture", [name for name in BUILT_IN_ARCHITECTURES if name != LARGE])
 def test_weights_are_a_function_of_the_seed(architecture: str) -> None:
     first, again, other = (
         build_model(architecture, 3, 10, seed=seed).state_dict() for seed in (0, 0, 1)

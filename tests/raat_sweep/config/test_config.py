@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from conftest import GRID
+from plugin_files import write_extensions
 from raat_core.errors import UserError
 from raat_core.specs.schedule import Moment
 from raat_sweep.config.config import Config
@@ -73,6 +75,45 @@ def test_a_config_extends_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert config.recipes["short"].epochs == 2
     assert (config.methods["mine"].name, config.methods["other"].name) == ("raat", "mart")
     assert [config.items["t"].title, config.items["u"].title] == ["another", "T"]
+
+
+def test_plugins_are_added_to_those_of_the_config_that_is_extended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        Path(f"{name}.py").write_text("")
+    Path("base.yaml").write_text("plugins: [a.py, b.py]\nextends: first.yaml\n")
+    Path("first.yaml").write_text(yaml.safe_dump({"items": {"t": TABLE}}))
+    changes: dict[str, Any] = {"extends": "base.yaml", "plugins": ["c.py", "a.py"]}
+    assert read_config(changes, "test").plugins == ("a.py", "b.py", "c.py")
+    Path("base.yaml").write_text("plugins: a.py\nextends: first.yaml\n")
+    with pytest.raises(UserError, match=r"base\.yaml: plugins = 'a\.py': must be a list of files"):
+        read_config(changes, "test")
+
+
+def test_what_plugins_register_is_known_to_a_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_extensions(tmp_path / "mine", "net-q", "digits-q")
+    grid = {**GRID, "datasets": ["digits-q"], "architectures": ["net-q"]}
+    ball = {"epsilon": "16/255", "step_size": "4/255"}
+    linf = {**ball, "norm": "linf", "epsilon": "8/255", "datasets": {"digits-q": ball}}
+    data = {
+        "plugins": ["mine"],
+        "items": {"t": {**TABLE, "grids": [grid]}},
+        "threat_models": {"linf": linf},
+        "attacks": {"x": {"kind": "clean", "title": "X", "job": "x", "shards": {"net-q": 2}}},
+    }
+    plan = Plan(read_config(data, "test"))
+    (cell,) = plan.cells.values()
+    assert plan.prepared == ["digits-q"]
+    assert cell.threat_model.epsilon == Fraction(16, 255)
+    assert plan.items["t"].rows[0]["architecture"] == "Tiny net"
+    folder = {"path": "anywhere", "image_size": 8}
+    with pytest.raises(UserError, match=r"datasets\.digits-q: a name must be .* none of"):
+        read_config({**data, "datasets": {"digits-q": folder}}, "test")
 
 
 def test_configs_that_extend_each_other_are_refused(

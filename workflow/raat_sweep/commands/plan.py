@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from raat_core.cells.catalogue import DATA_SETS
+from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cost.timing import Kind
 from raat_core.interface.operations import ImageShape
 from raat_sweep.commands.text import aligned, hours, shorten
@@ -60,6 +60,12 @@ def render(budget: Budget) -> str:
         text.append(
             f"AutoAttack's cost follows accuracies, which are assumed until a cell of a kind is "
             f"trained: {datasets}."
+        )
+    if budget.assumed_operations:
+        titles = ", ".join(ARCHITECTURES[name].title for name in budget.assumed_operations)
+        text.append(
+            f"Operations are assumed to be those of ResNet-18 until a cell is trained or "
+            f"`python -m raat_core measure` has counted them: {titles}."
         )
     return "\n".join([*text, *budget.warnings])
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
+from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, named_data_sets
 from raat_core.cells.image_folder import check_folder_name
 from raat_core.interface.settings import MethodSettings
 from raat_core.validation import explain, suggest
 from raat_sweep.config.attacks import AttackEntry
-from raat_sweep.config.data_sets import BUILT_IN_DATA_SETS
 from raat_sweep.config.fields import ConfigFields
 from raat_sweep.config.grid import Grid
 from raat_sweep.config.items import Claim, Comparison, Figure, Item, Table
@@ -45,7 +44,7 @@ def _check_data_sets(config: ConfigFields) -> None:
             check_folder_name(name)
         except ValueError as error:
             raise ValueError(f"datasets.{name}: {error}") from None
-    known = (*BUILT_IN_DATA_SETS, *config.datasets)
+    known = (*named_data_sets(), *config.datasets)
     for name, entry in config.threat_models.items():
         for dataset in entry.datasets:
             _require_data_set(f"threat_models.{name}.datasets", dataset, known)

@@ -6,14 +6,13 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field, WithJsonSchema
 
-from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.image_folder import FOLDER_NAME
+from raat_core.interface.registry import BUILT_IN_DATA_SETS
 from raat_core.validation import (
     Frozen,
     OneLine,
 )
 
-BUILT_IN_DATA_SETS = tuple(name for name in DATA_SETS if "@" not in name)
 DataSetName: TypeAlias = Annotated[
     str,
     WithJsonSchema(

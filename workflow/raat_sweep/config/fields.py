@@ -35,7 +35,8 @@ class ConfigFields(Frozen):
     extends: str | None = Field(
         None,
         description="Another config: its entries are this one's too, but for those that are given "
-        "here. Relative paths start where you run, or at the root of the checkout.",
+        "here; `plugins` are added. Relative paths start where you run, or at the root of the "
+        "checkout.",
     )
     results: str = Field(
         "results", description="Folder for everything that is made: letters, digits, . _ + - /"
@@ -53,7 +54,9 @@ class ConfigFields(Frozen):
         description="Names for architectures; also another one for a name that grids use.",
     )
     plugins: tuple[str, ...] = Field(
-        (), description="Python files or modules that register methods of your own."
+        (),
+        description="Python files, folders of them, or modules that register methods, attacks, "
+        "architectures and data sets of your own; those of `extends` come first.",
     )
     methods: dict[OneLine, MethodField] = Field(
         default_factory=dict, description="Methods by label: a name, `variant`, settings."

@@ -7,12 +7,12 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from raat_core.cells.catalogue import ARCHITECTURES
+from raat_core.interface.registry import BUILT_IN_ARCHITECTURES
 from raat_core.validation import Frozen
 from raat_sweep.config.data_sets import DataSetName
 
 GridArchitecture: TypeAlias = Annotated[
-    str, WithJsonSchema({"anyOf": [{"enum": list(ARCHITECTURES)}, {"type": "string"}]})
+    str, WithJsonSchema({"anyOf": [{"enum": list(BUILT_IN_ARCHITECTURES)}, {"type": "string"}]})
 ]
 """Of the catalogue, or of the config's own `architectures`, which `Config` looks it up in."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,13 @@ def find_file(path: str) -> Path:
 
 
 def read_config(data: Mapping[str, Any], source: str) -> Config:
-    """Validate a config; its plugins are loaded first, so that their methods are known.
+    """Validate a config; its plugins are loaded first, so that what they register is known.
 
     Raises:
         UserError: one line per mistake, naming key, value and what is allowed.
     """
     data = _extended(data, source)
-    plugins = data.get("plugins") or []
-    if not isinstance(plugins, (list, tuple)) or not all(isinstance(p, str) for p in plugins):
-        raise UserError(f"{source}: plugins = {plugins!r}: must be a list of files or modules")
-    for plugin in plugins:
+    for plugin in _plugins(data, source):
         if os.pathsep in plugin:
             raise UserError(
                 f"{source}: plugins = '{plugin}': must have no '{os.pathsep}', which separates "
@@ -54,7 +51,7 @@ def read_config(data: Mapping[str, Any], source: str) -> Config:
 
 
 def _extended(data: Mapping[str, Any], source: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A config with the entries of those that it extends."""
+    """A config with the entries of those that it extends; of `plugins`, theirs come first."""
     path = data.get("extends")
     if path is None:
         return dict(data)
@@ -66,12 +63,30 @@ def _extended(data: Mapping[str, Any], source: str, seen: tuple[str, ...] = ()) 
         found = find_file(path)
     except ValueError as error:
         raise UserError(f"{source}: extends = {path!r}: {error}") from None
-    merged = _extended(_load(found), path, (*seen, path))
+    inherited = _extended(_load(found), path, (*seen, path))
+    merged = dict(inherited)
     for key, value in data.items():
         before = merged.get(key)
         is_mapping = isinstance(before, Mapping) and isinstance(value, Mapping)
         merged[key] = {**before, **value} if is_mapping else value  # type: ignore[dict-item]
+    plugins = [*_plugins(inherited, path), *_plugins(data, source)]
+    if plugins:
+        merged["plugins"] = list(dict.fromkeys(plugins))
     return merged
+
+
+def _plugins(data: Mapping[str, Any], source: str) -> Sequence[str]:
+    """What `plugins` of a config says.
+
+    Raises:
+        UserError: it is no list of names.
+    """
+    plugins = data.get("plugins") or []
+    if not isinstance(plugins, (list, tuple)) or not all(isinstance(p, str) for p in plugins):
+        raise UserError(
+            f"{source}: plugins = {plugins!r}: must be a list of files, folders or modules"
+        )
+    return plugins
 
 
 def read_config_file(path: Path) -> Config:

@@ -12,7 +12,7 @@ from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import AutoAttackEvaluation, EvaluationList, evaluation_name
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import read_progress
-from raat_core.cost.flop import Accuracies, evaluation_flop, training_flop
+from raat_core.cost.flop import Accuracies, evaluation_flop, operations_are_assumed, training_flop
 from raat_core.cost.timing import Kind, kind_of, kind_of_training
 from raat_core.errors import UserError
 from raat_core.interface.operations import ImageShape
@@ -77,6 +77,8 @@ class Budget:
     """That the hours are made of."""
     assumed: Sequence[str]
     """Whose accuracies AutoAttack's cost follows: data sets, of whose cells none is trained."""
+    assumed_operations: Sequence[str]
+    """Architectures whose operations nobody has counted yet."""
     errors: Sequence[str]
     warnings: Sequence[str]
 
@@ -104,6 +106,9 @@ def estimate(plan: Plan, items: Sequence[str] = (), gpu: str | None = None) -> B
         shared=sum(count > 1 for count in counts.values()),
         paces=estimator.paces,
         assumed=sorted(estimator.assumed),
+        assumed_operations=sorted(
+            {name for name, shape, _ in estimator.paces if operations_are_assumed(name, shape)}
+        ),
         errors=[str(error) for error in estimate_errors(throughput, hardware)],
         warnings=throughput.warnings,
     )

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from raat_core.cells.catalogue import ARCHITECTURES
-from raat_core.cost.flop import Accuracies
+from raat_core.cost.flop import Accuracies, operations
 from raat_core.cost.timing import Kind
 from raat_core.errors import UserError
 from raat_core.interface.operations import ImageShape
@@ -145,7 +144,7 @@ def _rates(timed: Sequence[Timed], kind: Kind, without: str) -> Iterator[tuple[l
 def _forward_flop(model: Model) -> float:
     architecture, shape = model
     # The last layer hardly counts: any number of classes does.
-    return ARCHITECTURES[architecture].operations(shape, 10).forward
+    return operations(architecture, shape, 10).forward
 
 
 def _counted(count: int, source: str) -> str:

@@ -5,6 +5,7 @@ Others write these files at the same time: none is trusted to be there or whole.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +20,21 @@ from raat_core.cells.evaluations import Evaluation
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import read_history
 from raat_core.cells.spec import read_cell
-from raat_core.cost.flop import Accuracies, evaluation_flop, training_flop
-from raat_core.cost.timing import Kind, hardware_name, kind_of, kind_of_training, read_timings
+from raat_core.cost.flop import (
+    Accuracies,
+    evaluation_flop,
+    note_counted,
+    operations_are_assumed,
+    training_flop,
+)
+from raat_core.cost.timing import (
+    Counted,
+    Kind,
+    hardware_name,
+    kind_of,
+    kind_of_training,
+    read_timings,
+)
 from raat_core.errors import UserError
 from raat_core.files.checksums import read_json, read_metadata
 from raat_sweep.cost.throughput import Throughput
@@ -40,6 +54,8 @@ def read_throughput(results: Path, cells: Mapping[str, Cell], most: int = MOST_C
         cells: known ones by name; others in the folder are read from their specs.
         most: so many finished cells, evenly spread, are read.
     """
+    _note_counted(results, cells)
+    measured, warnings = _timed_by_measure(results / "throughput")
     timed: list[Timed] = []
     accuracies: dict[str, Accuracies] = {}
     cell_folders = [CellFolder(results / "cells" / name) for name in names_in(results / "cells")]
@@ -54,8 +70,19 @@ def read_throughput(results: Path, cells: Mapping[str, Cell], most: int = MOST_C
             timed += _timed_attacks(cell, folder, final)
         except (UserError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
             continue  # Damaged, or of another version.
-    measured, warnings = _timed_by_measure(results / "throughput")
     return Throughput([*timed, *measured], accuracies, tuple(warnings))
+
+
+def _note_counted(results: Path, cells: Mapping[str, Cell]) -> None:
+    """Of architectures that do not say what they cost: what a finished cell of each counted."""
+    for name, cell in cells.items():
+        shape = DATA_SETS[cell.dataset].image_shape
+        manifest = CellFolder(results / "cells" / name).manifest
+        if not operations_are_assumed(cell.architecture, shape) or not manifest.exists():
+            continue
+        with contextlib.suppress(UserError, LookupError, TypeError, ValueError):
+            counted = Counted.model_validate(read_json(manifest)["operations"])
+            note_counted(cell.architecture, shape, counted.operations)
 
 
 def read_accuracies(folder: CellFolder) -> Accuracies | None:
@@ -131,6 +158,10 @@ def _timed_by_measure(folder: Path) -> tuple[list[Timed], list[str]]:
         except UserError as error:
             warnings.append(f"left out: {str(error).splitlines()[0]}")
             continue
+        for timing in file.timings:
+            model = timing.architecture, timing.image_shape
+            if timing.operations is not None and operations_are_assumed(*model):
+                note_counted(*model, timing.operations.operations)
         hardware, on_gpu = hardware_name(file.hardware), file.hardware.get("device") == "cuda"
         timed += [
             Timed(

@@ -19,7 +19,6 @@ from raat_sweep.config.reading import find_file
 COLUMNS = (
     "dataset", "architecture", "norm", "epsilon", "method", "source", "metric", "mean", "std",
 )  # fmt: skip
-PAPER_TITLES = {info.title: info.paper_title or info.title for info in ARCHITECTURES.values()}
 Row = dict[str, Any]
 
 
@@ -89,8 +88,14 @@ class PublishedFiles:
         return numbers
 
 
+def _paper_title(title: str) -> str:
+    """What the paper calls an architecture; another one's title is as it is."""
+    known = (info.paper_title for info in ARCHITECTURES.values() if info.title == title)
+    return next(known, "") or title
+
+
 def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
-    architecture = PAPER_TITLES.get(row["architecture"], row["architecture"])
+    architecture = _paper_title(row["architecture"])
     return (str(row["dataset"]), architecture, str(row["norm"]), str(row["epsilon"]))
 
 
