@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from raat_core.cells.extensions import describe_beside_now
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import read_history
 from raat_core.cells.manifest import read_manifest
@@ -26,11 +28,18 @@ def describe(folder: CellFolder) -> str:
         last = ", ".join(f"{column} {value}" for column, value in values if value)
         lines.append(f"history: {len(rows)} of {cell.recipe.epochs} epochs; the last: {last}")
     if folder.manifest.exists():
-        lines.append(best_line(read_manifest(folder)))
+        manifest = read_manifest(folder)
+        lines += [best_line(manifest), *_extension_lines(manifest)]
     for path in sorted((folder.path / "records").glob("*.safetensors")):
         record = Record.read(path)
         lines.append(f"{path.stem}: {record.accuracy:.2f}% of {len(record.index)} test images")
+        lines += [f"  {line}" for line in _extension_lines(record.metadata)]
     return "\n".join(lines)
+
+
+def _extension_lines(metadata: Mapping[str, Any]) -> list[str]:
+    """What plugins made it, and whether they are others now."""
+    return [describe_beside_now(one) for one in metadata.get("extensions", ())]
 
 
 def best_line(manifest: dict[str, Any]) -> str:

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from raat_core.cells.extensions import code_of
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 
-IDENTITY = ("weights_sha256", "attack", "data_sha256", "test_size")
-"""What parts of one record agree on, of their metadata."""
+IDENTITY = ("weights_sha256", "attack", "data_sha256", "test_size", "extensions")
+"""What parts of one record agree on, of their metadata; of extensions, on their code."""
 _SESSION = ("seconds", "finished", "git_commit", "scheduler_job", "hardware", "versions")
 """What each of them has of its own."""
 
@@ -84,8 +85,8 @@ def read_parts(
     Args:
         folder: where parts are.
         name: the record's.
-        identity: what their metadata has to say; keys of `IDENTITY`. On keys that are not given,
-            parts have to agree with the first one.
+        identity: what `identity_of` their metadata has to say; keys of `IDENTITY`. On keys that
+            are not given, parts have to agree with the first one.
         report: is told a line for every file that is ignored.
     """
     expected, parts = dict(identity), list[Part]()
@@ -97,15 +98,21 @@ def read_parts(
                 report(f"ignored: {error}")
             continue
         metadata = dict(record.metadata)
-        unlike = [key for key, value in expected.items() if metadata.get(key) != value]
+        found_identity = identity_of(metadata)
+        unlike = [key for key, value in expected.items() if found_identity[key] != value]
         if unlike or "batches" not in metadata:
             report(f"ignored: {path} is no part of this attack: {', '.join(unlike)} differs")
             continue
-        expected = {key: metadata[key] for key in IDENTITY}
+        expected = found_identity
         first, last = metadata.pop("batches")
         found = Record(record.index, record.label, record.prediction, metadata)
         parts.append(Part(range(first - 1, last), found))
     return parts
+
+
+def identity_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What parts of one record agree on."""
+    return {**{key: metadata.get(key) for key in IDENTITY}, "extensions": code_of(metadata)}
 
 
 def remove_parts(folder: Path, name: str) -> None:

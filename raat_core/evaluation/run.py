@@ -18,6 +18,7 @@ from raat_core.cells.evaluations import (
     EvaluationList,
     evaluation_name,
 )
+from raat_core.cells.extensions import as_metadata, extensions_of_attack
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.spec import read_cell
 from raat_core.cells.weights import Weights, read_weights
@@ -27,10 +28,10 @@ from raat_core.evaluation.accuracy import require_classes
 from raat_core.evaluation.batch import predict_batch
 from raat_core.evaluation.join import accuracy_line, recorded, summarise
 from raat_core.evaluation.parts import (
-    IDENTITY,
     GrowingPart,
     Part,
     Shard,
+    identity_of,
     in_words,
     missing,
     read_parts,
@@ -103,7 +104,8 @@ def evaluate_cell(
     use_ieee_arithmetic()
     fast = fast_paths_from_environment()
     test = replace(data.test.to(device), memory_format=fast.memory_format)
-    model = quickest(load_model(read_cell(folder), weights, device), test, fast)
+    cell = read_cell(folder)
+    model = quickest(load_model(cell, weights, device), test, fast)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}
     summaries = []
     for evaluation in evaluations.attacks:
@@ -115,7 +117,11 @@ def evaluate_cell(
             evaluation=evaluation,
             test=test,
             device=device,
-            origin={**origin, "data_sha256": data.sha256},
+            origin={
+                **origin,
+                "data_sha256": data.sha256,
+                **as_metadata(extensions_of_attack(cell, evaluation.kind)),
+            },
             fast=fast,
             check_stop=check_stop,
             report=report,
@@ -137,7 +143,7 @@ class _Attack:
     """On the device."""
     device: torch.device
     origin: dict[str, Any]
-    """Where weights and images come from, for the metadata."""
+    """Where weights, images and code come from, for the metadata."""
     fast: FastPaths
     check_stop: Callable[[], None]
     report: Callable[[str], None]
@@ -183,7 +189,7 @@ class _Attack:
         return recorded(path, self.origin["weights_sha256"], self.report)
 
     def _read_parts(self) -> list[Part]:
-        identity = {key: self._metadata[key] for key in IDENTITY}
+        identity = identity_of(self._metadata)
         parts = read_parts(self.folder.parts, self.name, identity, self.report)
         if parts:
             done = len(self.batches) - sum(map(len, missing(parts, self.batches)))

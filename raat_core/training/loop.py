@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from raat_core.cells.cell import Cell
+from raat_core.cells.extensions import extensions_of
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import write_history
 from raat_core.cells.spec import write_spec
@@ -56,7 +57,7 @@ class Training:
         self.trainee = Trainee.build(self.cell, self.device, fast, len(train))
         self.steps_per_epoch = self.trainee.method.cell.steps_per_epoch
         self.selector = Selector(self.trainee, selection_split, self.check_stop)
-        self.store = ResumeStore(self.folder.resume, self.cell.digest)
+        self.store = ResumeStore(self.folder.resume, self.cell.digest, extensions_of(self.cell))
         self.progress = Progress()
 
     def run(self) -> None:

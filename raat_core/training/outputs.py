@@ -8,6 +8,7 @@ from typing import Any
 from raat_core.cells.catalogue import ARCHITECTURES
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint
+from raat_core.cells.extensions import as_metadata, extensions_of
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import write_history
 from raat_core.files.checksums import write_arrays, write_sealed_json
@@ -53,6 +54,7 @@ def write_results(
         "history_sha256": history_sha256,
         "data_sha256": data_sha256,
         "versions": versions(),
+        **as_metadata(extensions_of(cell)),
         **_counted_operations(cell),
         "sessions": progress.sessions,
         "spec": cell.to_json(),

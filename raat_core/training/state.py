@@ -7,7 +7,7 @@ so that no two files can disagree; the one before is kept until the next is whol
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from raat_core.cells.extensions import Extension, as_metadata, require_same_code
 from raat_core.errors import Damaged, UserError
 from raat_core.files.atomic import cannot_write
 from raat_core.files.checksums import Arrays, read_arrays, write_arrays
@@ -77,9 +78,11 @@ class Progress:
 class ResumeStore:
     """The folder `resume` of a cell: the state now and the one before."""
 
-    def __init__(self, folder: Path, digest: str) -> None:
+    def __init__(self, folder: Path, digest: str, extensions: Sequence[Extension] = ()) -> None:
         self.folder = folder
         self.digest = digest
+        self.extensions = extensions
+        """Of plugins, whose code a state has to be continued with."""
         self.newest = self.folder / "state.safetensors"
         self.previous = self.folder / "state.previous.safetensors"
 
@@ -101,6 +104,7 @@ class ResumeStore:
             "epoch_hook_done": progress.epoch_hook_done,
             "sessions": progress.sessions,
             "epoch_seconds": progress.epoch_seconds,
+            **as_metadata(self.extensions),
         }
         if progress.terms:
             arrays.update(_prefixed("progress.", {"terms": torch.stack(progress.terms)}))
@@ -118,8 +122,8 @@ class ResumeStore:
         """Restore the newest whole state into `trainee`; None if there is none to continue.
 
         Raises:
-            UserError: there are states and none is whole, they are another cell's, or one cannot
-                be read.
+            UserError: there are states and none is whole, they are another cell's or were made by
+                other code of a plugin, or one cannot be read.
         """
         problems = []
         for path in (self.newest, self.previous):
@@ -147,6 +151,7 @@ class ResumeStore:
     ) -> Progress:
         if metadata["digest"] != self.digest:
             raise UserError(f"{path} belongs to another cell: {metadata['digest']}")
+        require_same_code(metadata, self.extensions, self.folder)
         tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         trainee.model.load_state_dict(_unprefixed("model.", tensors))
         device = next(trainee.model.parameters()).device

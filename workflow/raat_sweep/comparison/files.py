@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,15 @@ from raat_sweep.comparison.claims import judge_claims
 from raat_sweep.comparison.page import page_of
 from raat_sweep.comparison.published import compare
 from raat_sweep.numbers.formatting import to_csv
+from raat_sweep.numbers.gaps import Note
 
 
-def write_comparison(measurements: pd.DataFrame, item: Mapping[str, Any], results: Path) -> None:
+def write_comparison(
+    measurements: pd.DataFrame,
+    item: Mapping[str, Any],
+    results: Path,
+    remarks: Sequence[Note] = (),
+) -> None:
     """Write `NAME.csv`, `NAME.claims.csv`, `NAME.md` and `NAME.html`; equal input, equal bytes.
 
     Args:
@@ -25,6 +31,7 @@ def write_comparison(measurements: pd.DataFrame, item: Mapping[str, Any], result
             (`title`, `path`, `ours` by name), `claims`, `metrics` (metric: column title), `test`,
             `level`.
         results: the folder that the files are written to.
+        remarks: from `notes_on_code`.
 
     Raises:
         UserError: test images differ, or a file cannot be written.
@@ -34,6 +41,6 @@ def write_comparison(measurements: pd.DataFrame, item: Mapping[str, Any], result
     name = item["name"]
     write_text(results / f"{name}.csv", to_csv(compared, ".6g"))
     write_text(results / f"{name}.claims.csv", to_csv(claims, ".6g"))
-    page = page_of(compared, claims, measurements, item)
+    page = page_of(compared, claims, measurements, item, remarks)
     write_text(results / f"{name}.md", "\n".join(to_markdown(page)))
     write_text(results / f"{name}.html", "\n".join(to_html(page, item["title"])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from raat_core.specs.threat_model import NORM_SYMBOLS
 from raat_sweep.comparison.blocks import Block
 from raat_sweep.comparison.published import GAIN
+from raat_sweep.numbers.code import CODE_SENTENCE
 from raat_sweep.numbers.formatting import GAP, records, rounded, signed, with_spread
 from raat_sweep.numbers.gaps import Note, notes_on_gaps
 
@@ -20,6 +21,7 @@ def page_of(
     claims: pd.DataFrame,
     measurements: pd.DataFrame,
     item: Mapping[str, Any],
+    remarks: Sequence[Note] = (),
 ) -> list[Block]:
     """The page's blocks.
 
@@ -28,6 +30,7 @@ def page_of(
         claims: from `judge_claims`.
         measurements: what both are made of; it says why numbers are missing.
         item: as in `files.write_comparison`.
+        remarks: from `notes_on_code`.
     """
     page: list[Block] = [f"# {item['title']}"]
     if item["claims"]:
@@ -45,7 +48,10 @@ def page_of(
             f"overlap. {_tally(rows)} {_unmatched(described)}".rstrip(),
             _numbers_table(rows, item["metrics"]),
         ]
-    return page + _gaps(measurements, item["metrics"])
+    page += _gaps(measurements, item["metrics"])
+    if remarks:
+        page += ["## Code", CODE_SENTENCE, *map(_note, remarks)]
+    return page
 
 
 def _gaps(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:

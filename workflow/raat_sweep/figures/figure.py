@@ -21,6 +21,8 @@ from matplotlib.lines import Line2D
 from raat_core.errors import UserError
 from raat_sweep.figures.axes import Scale, draw_points
 from raat_sweep.figures.style import GREY, Style, styles_of
+from raat_sweep.numbers.code import in_a_caption
+from raat_sweep.numbers.gaps import Note
 
 COLUMN_WIDTH, ROW_HEIGHT, LINE_HEIGHT = 2.4, 2.1, 0.17
 """Inches; a line is one of the legend or of the caption."""
@@ -28,7 +30,7 @@ CHARACTERS_PER_INCH = 16.5
 """Of the caption, at 8 points, roughly."""
 
 
-def draw(summary: pd.DataFrame, item: Mapping[str, Any]) -> Figure:
+def draw(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Sequence[Note] = ()) -> Figure:
     """The figure; its last lines say what it shows and how gaps are marked.
 
     Fonts and lines are those of matplotlib's settings in force: draw and save it under `STYLE`.
@@ -36,6 +38,7 @@ def draw(summary: pd.DataFrame, item: Mapping[str, Any]) -> Figure:
     Args:
         summary: from `summarise_figure`.
         item: as in `files.write_figure`.
+        remarks: as there.
 
     Raises:
         UserError: two metrics of a panel share a title, so that they would share axes.
@@ -44,7 +47,7 @@ def draw(summary: pd.DataFrame, item: Mapping[str, Any]) -> Figure:
     lowest = {letter: title for title, metrics in rows.items() for letter in metrics}
     styles = styles_of(summary)
     legends = [_legend(summary[summary["panel"] == letter], styles) for letter in panels]
-    figure, grid = _canvas(len(rows), legends, _caption(summary, item))
+    figure, grid = _canvas(len(rows), legends, _caption(summary, item, remarks))
     letters = iter(ascii_lowercase)
     for index, (title, metrics) in enumerate(rows.items()):
         for column, (letter, panel) in enumerate(panels.items()):
@@ -134,7 +137,7 @@ def _draw_legend(axes: Axes, handles: Sequence[Line2D]) -> None:
         )
 
 
-def _caption(summary: pd.DataFrame, item: Mapping[str, Any]) -> str:
+def _caption(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Sequence[Note]) -> str:
     sentences = [item["title"].rstrip("."), _seeds_sentence(summary)]
     measured = summary.dropna(subset="mean")
     epochs = {letter for letter, panel in item["panels"].items() if panel["x"] == "epoch"}
@@ -149,6 +152,8 @@ def _caption(summary: pd.DataFrame, item: Mapping[str, Any]) -> str:
         sentences.append("Hollow markers: fewer seeds than planned")
     if len(measured) < len(summary):
         sentences.append(f"×: no value, for the reasons in {item['name']}.csv")
+    if remarks:
+        sentences.append(in_a_caption(remarks))
     return ". ".join(sentences) + "."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ from raat_core.files.atomic import write_bytes, write_text
 from raat_sweep.figures.figure import draw
 from raat_sweep.figures.style import STYLE
 from raat_sweep.figures.summary import summarise_figure
+from raat_sweep.numbers.gaps import Note
 
 
-def write_figure(points: pd.DataFrame, item: Mapping[str, Any], results: Path) -> None:
+def write_figure(
+    points: pd.DataFrame, item: Mapping[str, Any], results: Path, remarks: Sequence[Note] = ()
+) -> None:
     """Write `NAME.png`, `NAME.pdf` and `NAME.csv`; equal input gives equal bytes.
 
     Args:
@@ -27,13 +30,14 @@ def write_figure(points: pd.DataFrame, item: Mapping[str, Any], results: Path) -
         item: `name`, `title`, `panels` (letter: `title`, `x`, `x_label`, `metrics`), `metrics`
             (metric: title), `checkpoint`, and `selection` (with `split`).
         results: the folder that the files are written to.
+        remarks: from `notes_on_code`; they stand in the caption.
 
     Raises:
         UserError: two metrics of a panel share a title, or a file cannot be written.
     """
     summary = summarise_figure(points)
     with rc_context(STYLE):
-        figure = draw(summary, item)
+        figure = draw(summary, item, remarks)
         # Without dates and versions, equal figures are equal files.
         nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
         png = _saved(figure, "png", dpi=200, metadata={"Software": None})

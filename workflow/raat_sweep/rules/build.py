@@ -40,16 +40,18 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
         return
     # pandas and matplotlib take a second to import, which building the graph does not need.
     from raat_sweep.numbers.accuracies import measure
+    from raat_sweep.numbers.code import notes_on_code
     from raat_sweep.numbers.curves import measure_figure
     from raat_sweep.numbers.derived import derive
 
     cells = results / "cells"
+    remarks = notes_on_code(item["rows"], cells)
     if item["kind"] == "figure":
         from raat_sweep.figures.files import write_figure
 
         points = measure_figure(item["rows"], item["panels"], item["derived"], cells)
         _require_all(points, results, with_gaps)
-        write_figure(points, item, results)
+        write_figure(points, item, results, remarks)
         return
     measured = measure(item["rows"], cells)
     _require_all(measured, results, with_gaps)
@@ -57,11 +59,11 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
     if item["kind"] == "table":
         from raat_sweep.tables.files import write_table
 
-        write_table(measurements, item, results)
+        write_table(measurements, item, results, remarks)
     else:
         from raat_sweep.comparison.files import write_comparison
 
-        write_comparison(measurements, item, results)
+        write_comparison(measurements, item, results, remarks)
 
 
 def _require_all(measured: pd.DataFrame, results: Path, with_gaps: bool) -> None:

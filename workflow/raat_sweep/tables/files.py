@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,18 @@ import pandas as pd
 from raat_core.files.atomic import write_text
 from raat_sweep.numbers.accuracies import summarise
 from raat_sweep.numbers.cited import summarise_cited
+from raat_sweep.numbers.code import CODE_SENTENCE
 from raat_sweep.numbers.formatting import GAP, markdown_text, to_csv
 from raat_sweep.numbers.gaps import Note
 from raat_sweep.tables.layout import Entry, Layout, lay_out
 
 
-def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Path) -> None:
+def write_table(
+    measurements: pd.DataFrame,
+    item: Mapping[str, Any],
+    results: Path,
+    remarks: Sequence[Note] = (),
+) -> None:
     """Write `NAME.csv`, `NAME.md`, `NAME.tex` and `NAME.cells.csv`; equal input gives equal bytes.
 
     Args:
@@ -26,13 +32,16 @@ def write_table(measurements: pd.DataFrame, item: Mapping[str, Any], results: Pa
             `checkpoint`, `selection` (`steps`, `split`), `derived` (`kind` and `of` by metric), and
             `cited`: None, or `path` and `rows` of published numbers.
         results: the folder that the files are written to.
+        remarks: from `notes_on_code`.
 
     Raises:
         UserError: test images differ, or a file cannot be written.
     """
     titles, name = item["metrics"], item["name"]
     cited = summarise_cited(item["cited"], list(titles), item["derived"])
-    layout = lay_out(measurements, titles, item["title"], item["ours"], _protocol(item), cited)
+    layout = lay_out(
+        measurements, titles, item["title"], item["ours"], _protocol(item), cited, remarks
+    )
     summary = summarise(measurements, list(titles))
     if len(cited):
         measured = summary.assign(source="measured")
@@ -72,15 +81,26 @@ def to_markdown(layout: Layout) -> str:
         for index, (method, entries) in enumerate(group.rows):
             start = [markdown_text(title) if index == 0 else "", markdown_text(method)]
             lines.append(_markdown_row([*start, *map(_markdown_entry, entries)]))
-    if layout.notes:
-        lines += ["", GAPS_SENTENCE, ""]
-    for note in layout.notes:
-        cells = ", ".join(
-            f"`{cell}`{markdown_text(detail)}" + (f", log `{log}`" if log else "")
-            for cell, detail, log in note.cells
-        )
-        lines.append(f"- {markdown_text(note.reason)}: {cells}")
+    for sentence, notes in _footnotes(layout):
+        lines += ["", sentence, "", *map(_markdown_note, notes)]
     return "\n".join(lines) + "\n"
+
+
+def _footnotes(layout: Layout) -> list[tuple[str, Sequence[Note]]]:
+    """Below the table: sentences and the notes that they introduce."""
+    both: tuple[tuple[str, Sequence[Note]], ...] = (
+        (GAPS_SENTENCE, layout.notes),
+        (CODE_SENTENCE, layout.remarks),
+    )
+    return [(sentence, notes) for sentence, notes in both if notes]
+
+
+def _markdown_note(note: Note) -> str:
+    cells = ", ".join(
+        f"`{cell}`{markdown_text(detail)}" + (f", log `{log}`" if log else "")
+        for cell, detail, log in note.cells
+    )
+    return f"- {markdown_text(note.reason)}: {cells}"
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
@@ -122,10 +142,10 @@ def to_latex(layout: Layout, label: str) -> str:
             cells = [head if index == 0 else "", _latex(method), *map(_latex_entry, entries)]
             lines.append(_latex_row(cells))
     lines += [r"    \bottomrule", r"  \end{tabular}}"]
-    if layout.notes:
+    for sentence, notes in _footnotes(layout):
         lines += [r"  \par\smallskip", r"  \parbox{\linewidth}{\footnotesize\raggedright"]
-        lines.append(f"    {_latex(GAPS_SENTENCE)}")
-        lines += [f"    {_latex_note(note)}." for note in layout.notes]
+        lines.append(f"    {_latex(sentence)}")
+        lines += [f"    {_latex_note(note)}." for note in notes]
         lines.append("  }")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 

@@ -44,6 +44,9 @@ class Layout:
     metrics: list[str]
     groups: list[Group]
     notes: list[Note]
+    """On gaps."""
+    remarks: Sequence[Note] = ()
+    """On numbers that may not compare."""
 
 
 def lay_out(
@@ -53,6 +56,7 @@ def lay_out(
     ours: Sequence[str],
     protocol: str = "",
     cited: pd.DataFrame | None = None,
+    remarks: Sequence[Note] = (),
 ) -> Layout:
     """A table laid out as Table 1 of the paper.
 
@@ -63,6 +67,7 @@ def lay_out(
         ours: labels of the methods that a last row per data set compares with the others.
         protocol: a sentence of the caption on what was measured.
         cited: published numbers, from `summarise_cited`; they stand first in their group.
+        remarks: from `notes_on_code`.
 
     Raises:
         UserError: as `summarise`.
@@ -90,6 +95,7 @@ def lay_out(
         metrics=list(titles.values()),
         groups=groups,
         notes=notes_on_gaps(measurements, titles),
+        remarks=remarks,
     )
 
 
