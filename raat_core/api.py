@@ -157,7 +157,7 @@ def attack(
     with StopRequest() as stop:
         return evaluate_cell(
             cell_folder,
-            attacks_on(trained, checkpoint, attacks),
+            attacks_on(trained.threat_model, checkpoint, attacks),
             load_data_set(trained.dataset, data_root, stop.check),
             pick_device(device),
             stop.check,
@@ -179,7 +179,7 @@ def join(
         UserError: batches are missing (says which), or a record is damaged.
     """
     cell_folder = CellFolder(folder)
-    chosen = attacks_on(read_cell(cell_folder), checkpoint, attacks)
+    chosen = attacks_on(read_cell(cell_folder).threat_model, checkpoint, attacks)
     return join_cell(cell_folder, chosen, report)
 
 

@@ -2,56 +2,36 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from raat_core.cells.catalogue import DATA_SETS
-from raat_core.cells.cell import Cell
 from raat_core.cells.digests import NUMERICS_VERSION, digest_of
+from raat_core.interface.attack import AttackSettings
+from raat_core.interface.operations import ImageShape
+from raat_core.interface.registry import BUILT_IN_ATTACKS, attack_class, resolve_attack
 from raat_core.specs.threat_model import Norm, ThreatModel, check_epsilon, check_step_size
-from raat_core.validation import LARGEST_COUNT, Frozen, PixelFraction, of_kind
+from raat_core.validation import LARGEST_COUNT, Frozen, PixelFraction, format_fraction
+
+FEWEST_CLASSES = 4
+"""Of AutoAttack: its targeted difference-of-logits-ratio loss compares the four largest logits."""
 
 
-class _AttackBase(Frozen):
-    numerics_version: ClassVar[int] = 1
-    """Raised when the attack computes something else; part of its name where it is not 1."""
-
-    samples: int | None = Field(
-        None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
-    )
-    batch_size: int = Field(
-        256, ge=1, le=LARGEST_COUNT, description="Images at a time; random draws depend on it."
-    )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data that the attack's class validates back to an equal attack."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def images(self, test_size: int) -> int:
-        """How many images of a test set are attacked."""
-        return test_size if self.samples is None else self.samples
-
-    def batches(self, test_size: int) -> int:
-        """In how many batches they are attacked; the last one may be smaller."""
-        return math.ceil(self.images(test_size) / self.batch_size)
-
-
-class CleanEvaluation(_AttackBase):
+class CleanEvaluation(AttackSettings):
     """No attack: the accuracy on clean images."""
 
     kind: Literal["clean"] = "clean"
 
-    @property
-    def label(self) -> str:
-        return "clean"
+    def describe(self) -> str:
+        """See `AttackSettings.describe`."""
+        return ""
 
 
-class PgdEvaluation(_AttackBase):
+class PgdEvaluation(AttackSettings):
     """Projected gradient descent; `margin` is the C&W attack in the ball."""
 
     kind: Literal["pgd"] = "pgd"
@@ -74,14 +54,19 @@ class PgdEvaluation(_AttackBase):
 
     @property
     def label(self) -> str:
+        """See `AttackSettings.label`."""
         stem = {"cross-entropy": "pgd", "kl": "kl-pgd", "margin": "cw"}[self.objective]
         return f"{stem}-{self.steps}"
 
+    def describe(self) -> str:
+        """See `AttackSettings.describe`."""
+        restarts = "" if self.restarts == 1 else f" and {self.restarts} starts"
+        steps = f"{self.steps} steps of {format_fraction(self.step_size)}{restarts}"
+        return f"{steps} on the {self.objective}"
 
-class AutoAttackEvaluation(_AttackBase):
+
+class AutoAttackEvaluation(AttackSettings):
     """AutoAttack's standard version, by its authors' package, on every batch by itself."""
-
-    numerics_version = 2  # 1 ran each of its attacks over all images before the next one.
 
     kind: Literal["autoattack"] = "autoattack"
     version: Literal["standard"] = Field("standard", description="AutoAttack's version.")
@@ -93,16 +78,35 @@ class AutoAttackEvaluation(_AttackBase):
         check_epsilon(self.norm, self.epsilon)
         return self
 
-    @property
-    def label(self) -> str:
-        return "autoattack"
+    def describe(self) -> str:
+        """See `AttackSettings.describe`."""
+        return f"AutoAttack {self.version}"
+
+    def check(self, classes: int, image_shape: ImageShape) -> None:
+        """See `AttackSettings.check`."""
+        if classes < FEWEST_CLASSES:
+            raise ValueError(
+                f"needs a data set of at least {FEWEST_CLASSES} classes, this one has {classes}"
+            )
+
+
+class _EvaluationSchema:
+    """JSON schema of an attack: a built-in one's settings, or whatever a plugin's may be."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        built_in = [
+            {**attack_class(kind).Settings.model_json_schema(by_alias=True), "required": ["kind"]}
+            for kind in BUILT_IN_ATTACKS
+        ]
+        other = {"type": "string", "not": {"enum": list(BUILT_IN_ATTACKS)}}
+        plugin = {"type": "object", "properties": {"kind": other}, "required": ["kind"]}
+        return {"anyOf": [*built_in, plugin]}
 
 
 Evaluation: TypeAlias = Annotated[
-    CleanEvaluation | PgdEvaluation | AutoAttackEvaluation,
-    Field(discriminator="kind"),
-    of_kind("clean", "pgd", "autoattack"),
+    SerializeAsAny[AttackSettings], BeforeValidator(resolve_attack), _EvaluationSchema()
 ]
+"""An attack's settings; which ones is for its `kind` to say."""
 Checkpoint: TypeAlias = Literal["best", "last"]
 CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
@@ -113,9 +117,11 @@ def evaluation_name(evaluation: Evaluation, checkpoint: Checkpoint) -> str:
         "attack": evaluation.to_json(),
         "numerics_version": NUMERICS_VERSION,
     }
-    if evaluation.numerics_version != 1:
-        identity["attack_version"] = evaluation.numerics_version
-    return f"{checkpoint}_{evaluation.label}_{digest_of(identity, 8)}"
+    version = attack_class(evaluation.kind).version
+    if version != 1:
+        identity["attack_version"] = version
+    label = re.sub(r"[^A-Za-z0-9.+-]", "-", evaluation.label)[:60]
+    return f"{checkpoint}_{label}_{digest_of(identity, 8)}"
 
 
 class EvaluationList(Frozen):
@@ -132,21 +138,17 @@ class EvaluationList(Frozen):
     def name(self) -> str:
         """`best_<digest>`: the same attacks on the same checkpoint have the same name."""
         identity: list[Any] = [self.to_json(), NUMERICS_VERSION]
-        versions = [attack.numerics_version for attack in self.attacks]
+        versions = [attack_class(attack.kind).version for attack in self.attacks]
         if set(versions) != {1}:
             identity.append(versions)
         return f"{self.checkpoint}_{digest_of(identity, 8)}"
-
-
-FEWEST_CLASSES = 4
-"""Of AutoAttack: its targeted difference-of-logits-ratio loss compares the four largest logits."""
 
 
 def check_attack(attack: Evaluation, dataset: str) -> None:
     """Refuse an attack that a data set of the catalogue cannot be put to.
 
     Raises:
-        ValueError: there are fewer test images than samples, or fewer classes than it needs.
+        ValueError: there are fewer test images than samples, or its settings refuse it.
     """
     info = DATA_SETS[dataset]
     if attack.images(info.test_size) > info.test_size:
@@ -154,11 +156,10 @@ def check_attack(attack: Evaluation, dataset: str) -> None:
             f"samples = {attack.samples}: must be at most {info.test_size}, the test images of "
             f"{dataset}"
         )
-    if isinstance(attack, AutoAttackEvaluation) and info.classes < FEWEST_CLASSES:
-        raise ValueError(
-            f"kind = 'autoattack': needs a data set of at least {FEWEST_CLASSES} classes; "
-            f"{dataset} has {info.classes}"
-        )
+    try:
+        attack.check(info.classes, info.image_shape)
+    except ValueError as error:
+        raise ValueError(f"kind = '{attack.kind}' on {dataset}: {error}") from None
 
 
 def standard_attacks(threat: ThreatModel) -> tuple[Evaluation, ...]:
@@ -178,8 +179,8 @@ def standard_attacks(threat: ThreatModel) -> tuple[Evaluation, ...]:
 
 
 def attacks_on(
-    cell: Cell, checkpoint: Checkpoint, attacks: Sequence[Evaluation] | None = None
+    threat: ThreatModel, checkpoint: Checkpoint, attacks: Sequence[Evaluation] | None = None
 ) -> EvaluationList:
     """The attacks to run on a checkpoint of a cell; if none are given, `standard_attacks`."""
-    chosen = standard_attacks(cell.threat_model) if attacks is None else tuple(attacks)
+    chosen = standard_attacks(threat) if attacks is None else tuple(attacks)
     return EvaluationList(checkpoint=checkpoint, attacks=chosen)

@@ -80,7 +80,7 @@ def _attack(options: argparse.Namespace) -> None:
 def _join(options: argparse.Namespace) -> None:
     folder, attacks = CellFolder(options.folder), _read_attacks(options)
     read_manifest(folder)
-    chosen = attacks_on(read_cell(folder), options.checkpoint, attacks)
+    chosen = attacks_on(read_cell(folder).threat_model, options.checkpoint, attacks)
     summary = join_cell(folder, chosen, _say, options.wait)
     _write_summary(options, {**summary, **({"shards": options.shards} if options.shards else {})})
 

@@ -10,10 +10,10 @@ from functools import lru_cache
 
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.cell import Cell
-from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
+from raat_core.cells.evaluations import Evaluation
 from raat_core.interface.architecture import OperationsCount
 from raat_core.interface.operations import ImageShape, Operations, Passes, ResidualNetwork
-from raat_core.interface.registry import build_method
+from raat_core.interface.registry import build_attack, build_method
 from raat_core.specs.averaging import Swa
 from raat_core.specs.recipe import Recipe
 
@@ -33,16 +33,6 @@ _ASSUMED = {
     "tiny-imagenet": Accuracies(0.47, 0.24),
 }
 _ASSUMED_ELSEWHERE = Accuracies(0.8, 0.5)
-ROBUST_TO_AUTOATTACK = 0.85
-"""Of the samples that PGD-10 leaves; 0.84 is the mean over the paper's Table 1."""
-_WRONG = Passes(forwards=8)
-_BROKEN = Passes(forwards=10, gradients=101)
-"""By the first of AutoAttack's attacks, as nearly all are."""
-_STANDING = Passes(forwards=5_009, gradients=101)
-"""Square's 5,000 queries, and the first attack's gradients."""
-_STANDING_PER_TARGET = Passes(forwards=105, gradients=201)
-"""More for each class that is attacked towards."""
-_MOST_TARGETS = 9
 
 
 def assumed_accuracies(dataset: str) -> Accuracies:
@@ -160,28 +150,13 @@ def evaluation_flop(
 
 def evaluation_passes(evaluation: Evaluation, classes: int, accuracies: Accuracies) -> Passes:
     """What an attack costs for each sample, on average."""
-    if isinstance(evaluation, AutoAttackEvaluation):
-        standing = ROBUST_TO_AUTOATTACK * accuracies.robust
-        return autoattack_passes(classes, accuracies.clean, min(standing, accuracies.clean))
-    if isinstance(evaluation, PgdEvaluation):
-        reference = 1 if evaluation.objective == "kl" else 0
-        once = Passes(forwards=1 + reference, gradients=evaluation.steps)
-        return evaluation.restarts * once
-    return Passes(forwards=1)
+    attack = build_attack(evaluation)
+    passes = attack.passes(classes, accuracies.clean, accuracies.robust)
+    # Whether the image is classified correctly without it is then looked at as well.
+    return passes + Passes(forwards=1) if attack.counts_clean_errors else passes
 
 
-def autoattack_passes(classes: int, clean: float, standing: float) -> Passes:
-    """What AutoAttack's standard version costs for each sample, on average.
-
-    Counted in runs of its authors' package (docs/cost.md): a sample that is misclassified costs a
-    few forwards, one that the first attack breaks 101 gradients, and one that withstands all four
-    1,910 gradients and 5,954 forwards, for ten classes and more.
-
-    Args:
-        classes: of the data set.
-        clean: the share of samples that are classified correctly without attack, in [0, 1].
-        standing: the share that withstands AutoAttack.
-    """
-    targets = min(_MOST_TARGETS, classes - 1)
-    all_four = _STANDING + targets * _STANDING_PER_TARGET
-    return (1 - clean) * _WRONG + (clean - standing) * _BROKEN + standing * all_four
+def depends_on_accuracies(evaluation: Evaluation) -> bool:
+    """Whether the cost of an attack follows the accuracies of the model."""
+    some = (Accuracies(clean, robust) for clean, robust in ((1.0, 1.0), (1.0, 0.0), (0.0, 0.0)))
+    return len({evaluation_passes(evaluation, 10, each) for each in some}) > 1

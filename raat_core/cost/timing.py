@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field
 
 from raat_core.cells.catalogue import ArchitectureName
-from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation
+from raat_core.cells.evaluations import Evaluation
 from raat_core.files.checksums import read_json
 from raat_core.interface.operations import Operations
+from raat_core.interface.registry import attack_class
 from raat_core.specs.precision import FP32, Precision
 from raat_core.validation import Frozen, Growing, added, parse
 
@@ -27,7 +28,7 @@ def kind_of_training(precision: Precision) -> Kind:
 
 def kind_of(evaluation: Evaluation) -> Kind:
     """What an attack counts as; clean images count as PGD."""
-    return "autoattack" if isinstance(evaluation, AutoAttackEvaluation) else "pgd"
+    return attack_class(evaluation.kind).work
 
 
 class Counted(Frozen):

@@ -21,6 +21,12 @@ def predicted_classes(logits: Tensor) -> Tensor:
     return logits.argmax(1).masked_fill(~logits.isfinite().all(1), NO_CLASS)
 
 
+def classes_of(model: nn.Module, images: Tensor) -> Tensor:
+    """`predicted_classes` (B,) int64 of images (B, C, H, W)."""
+    with torch.no_grad():
+        return predicted_classes(model(images))
+
+
 def require_classes(predictions: Tensor, what: str) -> None:
     """Refuse predictions without a class: they are neither right nor wrong.
 
@@ -79,8 +85,7 @@ def predict(
         images, labels = split.batch(indices)
         if attack is not None:
             images = attack(images, labels, number)
-        with torch.no_grad():
-            predictions.append(predicted_classes(model(images)))
+        predictions.append(classes_of(model, images))
     found = torch.cat(predictions)
     require_classes(found, "clean images" if attack is None else "attacked images")
     return found

@@ -7,15 +7,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from raat_core.attacks.autoattack import run_autoattack
-from raat_core.attacks.pgd import Pgd
-from raat_core.cells.evaluations import AutoAttackEvaluation, Evaluation, PgdEvaluation
+from raat_core.cells.evaluations import Evaluation
+from raat_core.data.dataset import Split, evenly_spaced
 from raat_core.evaluation.accuracy import (
-    NO_CLASS,
-    pgd_batches,
+    classes_of,
     predicted_classes,
+    require_classes,
     require_evaluation_mode,
 )
+from raat_core.evaluation.outcomes import require_classes_of, require_in_ball, require_outcome
+from raat_core.interface.attack import Attack
+from raat_core.interface.draws import Draws
+from raat_core.interface.registry import build_attack
+from raat_core.randomness import NamedDraws, seeded
 
 
 def predict_batch(
@@ -33,52 +37,75 @@ def predict_batch(
     Args:
         model: in evaluation mode, on the images' device.
         evaluation: the attack.
-        number: of the batch, from 0; PGD's starts are a function of it.
+        number: of the batch, from 0; random draws are a function of it.
         images: (B, C, H, W) in [0, 1].
         labels: (B,) int64.
-        check_stop: called before every restart of PGD and every forward of AutoAttack; may raise
-            to stop.
+        check_stop: called by the attack now and then; may raise to stop.
 
     Raises:
         ValueError: the model is in training mode.
-        UserError: there are fewer classes than AutoAttack's targeted loss needs.
+        UserError: the attack refuses the model, or what it returns is not allowed.
     """
     require_evaluation_mode(model)
-    if isinstance(evaluation, AutoAttackEvaluation):
-        adversarial, predictions = run_autoattack(model, images, labels, evaluation, check_stop)
-        # The package names a class where logits are not finite, too.
-        has_class = _classes(model, adversarial) != NO_CLASS
-        return predictions.where(has_class, NO_CLASS)
-    if isinstance(evaluation, PgdEvaluation):
-        return _predict_under_pgd(model, evaluation, number, images, labels, check_stop)
-    return _classes(model, images)
+    attack = build_attack(evaluation)
+    found = _run(attack, model, number, images, labels, check_stop)
+    is_images = require_outcome(evaluation, found, images, labels)
+    if is_images:
+        found = found.detach()
+        require_in_ball(evaluation, found, images)
+    predictions = classes_of(model, found) if is_images else found
+    if not attack.counts_clean_errors:
+        return predictions
+    with torch.no_grad():
+        logits = model(images)
+    require_classes_of(evaluation, predictions, logits.shape[1])
+    clean = predicted_classes(logits)
+    return predictions.where(clean == labels, clean)
 
 
-def _predict_under_pgd(
+def _run(
+    attack: Attack,
     model: nn.Module,
-    evaluation: PgdEvaluation,
     number: int,
     images: Tensor,
     labels: Tensor,
     check_stop: Callable[[], None],
 ) -> Tensor:
-    """Of several restarts, a sample's outcome is the first wrong prediction, if there is one."""
-    pgd = Pgd(
-        evaluation.norm,
-        float(evaluation.epsilon),
-        float(evaluation.step_size),
-        evaluation.steps,
-        evaluation.objective,
-    )
-    outcome = labels
-    for restart in range(evaluation.restarts):
+    """What the attack returns. It gets copies, so that it is held against the images as they were.
+
+    Draws from torch's global generators, as those of other authors' packages, are functions of
+    seed and batch as well.
+    """
+    seed = attack.settings.seed
+
+    def draws(name: str) -> Draws:
+        return NamedDraws(images.device, seed, *attack.purpose(name, number))
+
+    with seeded(seed, *attack.purpose("torch", number)):
+        found = attack.run(model, images.clone(), labels.clone(), draws, check_stop)
+    require_evaluation_mode(model)
+    return found
+
+
+def predict_split(
+    model: nn.Module,
+    evaluation: Evaluation,
+    split: Split,
+    check_stop: Callable[[], None] = lambda: None,
+) -> tuple[Tensor, Tensor]:
+    """Classes predicted for a split under an attack, and its labels, both (N,) int64.
+
+    N is the attack's `samples`, evenly spaced, or else all.
+
+    Raises:
+        UserError: as `predict_batch`, or some of the model's logits are not finite.
+    """
+    index = evenly_spaced(len(split), evaluation.images(len(split))).to(split.labels.device)
+    predictions = []
+    for number, chosen in enumerate(torch.split(index, evaluation.batch_size)):
         check_stop()
-        attack = pgd_batches(model, pgd, evaluation.seed, "evaluation", restart)
-        predictions = _classes(model, attack(images, labels, number))
-        outcome = torch.where(outcome == labels, predictions, outcome)
-    return outcome
-
-
-def _classes(model: nn.Module, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        return predicted_classes(model(images))
+        images, labels = split.batch(chosen)
+        predictions.append(predict_batch(model, evaluation, number, images, labels, check_stop))
+    found = torch.cat(predictions)
+    require_classes(found, f"images under {evaluation.label}")
+    return found, split.labels[index]

@@ -12,12 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from raat_core.cells.cell import Cell
-from raat_core.cells.evaluations import (
-    AutoAttackEvaluation,
-    Evaluation,
-    EvaluationList,
-    evaluation_name,
-)
+from raat_core.cells.evaluations import Evaluation, EvaluationList, evaluation_name
 from raat_core.cells.extensions import as_metadata, extensions_of_attack
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.spec import read_cell
@@ -43,10 +38,11 @@ from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.folding import fold
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import git_commit, hardware, now, scheduler_job, versions
+from raat_core.interface.registry import attack_class
 from raat_core.models.build import build_model_for
 
 SAVE_EVERY = 30.0
-"""Seconds between two savings of an attack whose batches take less; AutoAttack's take more."""
+"""Seconds between two savings of an attack whose batches take less; see `Attack.slow`."""
 
 
 def load_model(cell: Cell, weights: Weights, device: torch.device) -> nn.Module:
@@ -86,7 +82,7 @@ def evaluate_cell(
         evaluations: the attacks.
         data: whose test images are attacked.
         device: where.
-        check_stop: called before every batch, restart and forward of AutoAttack; may raise.
+        check_stop: called before every batch, and by attacks between forwards; may raise.
         report: is told a line per attack, and one whenever a part of it is saved.
         shard: attack only its batches, and leave parts for `join_cell`.
 
@@ -116,6 +112,7 @@ def evaluate_cell(
             model=model,
             evaluation=evaluation,
             test=test,
+            classes=data.classes,
             device=device,
             origin={
                 **origin,
@@ -141,6 +138,7 @@ class _Attack:
     evaluation: Evaluation
     test: Split
     """On the device."""
+    classes: int
     device: torch.device
     origin: dict[str, Any]
     """Where weights, images and code come from, for the metadata."""
@@ -154,6 +152,11 @@ class _Attack:
             raise UserError(
                 f"{self.evaluation.label}: samples = {count}: the test set has {total} images"
             )
+        try:
+            channels, height, width = self.test.images.shape[1:]
+            self.evaluation.check(self.classes, (channels, height, width))
+        except ValueError as error:
+            raise UserError(f"attack '{self.evaluation.kind}': {error}") from None
         self.index = evenly_spaced(total, count)
         self.batches = range(self.evaluation.batches(total))
 
@@ -208,7 +211,7 @@ class _Attack:
             "scheduler_job": scheduler_job(),
             "hardware": hardware(self.device),
             "fast_paths": self.fast.names,
-            "versions": versions(*("pyautoattack",) * (self.evaluation.kind == "autoattack")),
+            "versions": versions(*attack_class(self.evaluation.kind).packages),
         }
 
     def _attack(self, batches: range, save: bool) -> Part:
@@ -216,7 +219,7 @@ class _Attack:
 
         With `save` the whole part is saved at the end.
         """
-        often = isinstance(self.evaluation, AutoAttackEvaluation)
+        often = attack_class(self.evaluation.kind).slow
         started = saved = time.monotonic()
         growing = GrowingPart(self.folder.parts, self.name)
         predictions: list[Tensor] = []

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
 from raat_core.interface.draws import Draws
-from raat_core.interface.operations import Passes
+from raat_core.interface.operations import ImageShape, Passes
 from raat_core.validation import LARGEST_COUNT, Growing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 DrawsByName: TypeAlias = Callable[[str], Draws]
+_NOT_DESCRIBED = ("kind", "samples", "batch_size", "seed", "norm", "epsilon")
+"""Of the settings: what captions say in words of their own, or not at all."""
 
 
 class AttackSettings(Growing):
@@ -37,8 +39,24 @@ class AttackSettings(Growing):
 
     @property
     def label(self) -> str:
-        """What it is called in names of records and in logs: letters, digits and -."""
+        """What it is called in names of records, logs and manifests."""
         return self.kind
+
+    def check(self, classes: int, image_shape: ImageShape) -> None:
+        """Refuse a data set that the attack makes no sense on, before any job is submitted.
+
+        Args:
+            classes: of the data set.
+            image_shape: channels, height, width of its images.
+
+        Raises:
+            ValueError: names what it needs, and what there is.
+        """
+
+    def describe(self) -> str:
+        """What captions say of it, beside the images and the ball; else all its settings."""
+        given = self.to_json().items()
+        return ", ".join(f"{key} = {value}" for key, value in given if key not in _NOT_DESCRIBED)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that the attack's settings validate back to equal ones."""
@@ -56,11 +74,20 @@ class AttackSettings(Growing):
 class Attack(ABC):
     """An attack on a trained model, in evaluation mode, batch by batch.
 
-    `version` is part of every record's identity: raise it when the attack computes something else.
+    A subclass sets `Settings` and `run`. `version` is part of every record's identity: raise it
+    when the attack computes something else.
     """
 
     Settings: ClassVar[type[AttackSettings]]
     version: ClassVar[int] = 1
+    slow: ClassVar[bool] = False
+    """Whether a batch takes so long that each is saved at once; it gets a job of its own, too."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Whose versions stand in the record, beside torch's."""
+    counts_clean_errors: ClassVar[bool] = True
+    """Whether an image that is misclassified without attack is so whatever `run` returns."""
+    work: ClassVar[Literal["pgd", "autoattack"]] = "pgd"
+    """As what it keeps hardware busy; estimates of hours are made from times of that."""
 
     def __init__(self, settings: AttackSettings) -> None:
         self.settings = settings
@@ -83,6 +110,10 @@ class Attack(ABC):
             draws: random draws by name, a function of the attack's seed and of the batch's number.
             check_stop: to be called now and then, between forwards; raises to stop.
         """
+
+    def purpose(self, name: str, batch: int) -> tuple[str | int, ...]:
+        """What draws of a name are for in a batch, numbered from 0: with the seed, all they are."""
+        return ("attack", self.settings.kind, name, batch)
 
     def passes(self, classes: int, clean: float, robust: float) -> Passes:
         """What it costs for each image; estimates of hours follow it and no result does.

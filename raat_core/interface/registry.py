@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from raat_core.errors import UserError
 from raat_core.interface.architecture import Architecture, Builder, RegisteredArchitecture
-from raat_core.interface.attack import Attack
+from raat_core.interface.attack import Attack, AttackSettings
 from raat_core.interface.data_set import DataSetSpec, Loader, RegisteredDataSet
 from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
@@ -29,7 +29,6 @@ BUILT_IN_METHODS = {
     "rebat": "raat_core.methods.rebat",
     "raat#": "raat_core.methods.raat_sharp",
 }
-BUILT_IN_ATTACKS: dict[str, str] = {}
 _CATALOGUE = "raat_core.cells.catalogue"
 BUILT_IN_ARCHITECTURES = dict.fromkeys(
     (
@@ -43,6 +42,11 @@ BUILT_IN_ARCHITECTURES = dict.fromkeys(
     _CATALOGUE,
 )
 BUILT_IN_DATA_SETS = dict.fromkeys(("digits", "cifar10", "cifar100", "tiny-imagenet"), _CATALOGUE)
+BUILT_IN_ATTACKS = {
+    "clean": "raat_core.evaluation.attacks",
+    "pgd": "raat_core.evaluation.attacks",
+    "autoattack": "raat_core.evaluation.attacks",
+}
 Kind = TypeVar("Kind")
 Extension = TypeVar("Extension", bound=type[Method] | type[Attack])
 
@@ -230,3 +234,45 @@ def resolve_settings(data: object) -> MethodSettings:
     if variant not in ("paper", "released"):
         raise ValueError(f"variant = {variant!r}{suggest(variant, ['paper', 'released'])}")
     return settings.model_validate({**settings.preset(variant), **given})
+
+
+def attack_class(kind: str) -> type[Attack]:
+    """The attack registered as `kind`.
+
+    Raises:
+        ValueError: no such attack; names the nearest one and all that are known.
+    """
+    return ATTACKS.get(kind)
+
+
+def build_attack(settings: AttackSettings) -> Attack:
+    """The attack of these settings."""
+    return attack_class(settings.kind)(settings)
+
+
+def attack_class_of(data: Mapping[str, object]) -> type[Attack]:
+    """The attack that plain data is about: a config's entry, an entry of a list of attacks.
+
+    Raises:
+        ValueError: `kind` is missing or unknown; names the nearest one and all that are known.
+    """
+    if "kind" not in data:
+        raise ValueError(f"kind: is missing{suggest('', ATTACKS.names())}")
+    kind = data["kind"]
+    if kind not in ATTACKS.names():
+        hint = " (one of your own needs its plugin to be loaded)"
+        raise ValueError(f"kind = {kind!r}{suggest(kind, ATTACKS.names())}{hint}")
+    return attack_class(str(kind))
+
+
+def resolve_attack(data: object) -> AttackSettings:
+    """Settings of an attack from `{kind, ...}`.
+
+    Raises:
+        ValueError: unknown attack (pydantic's own error for a bad setting).
+    """
+    if isinstance(data, AttackSettings):
+        return data
+    if not isinstance(data, Mapping):
+        raise ValueError("must be a mapping of keys to values")
+    return attack_class_of(data).Settings.model_validate(dict(data))

@@ -15,14 +15,13 @@ from conftest import SMALL_CELL, short_method, small_cell
 from raat_core import api
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import (
-    AutoAttackEvaluation,
     CleanEvaluation,
     EvaluationList,
     evaluation_name,
     standard_attacks,
 )
 from raat_core.errors import UserError
-from raat_core.interface.registry import BUILT_IN_METHODS, method_class
+from raat_core.interface.registry import BUILT_IN_METHODS, attack_class, method_class
 from raat_core.specs.recipe import Recipe
 from raat_core.specs.schedule import Moment
 from raat_core.validation import format_fraction, parse
@@ -199,7 +198,7 @@ def test_bad_specs_get_one_clear_line(change: dict[str, Any], parts: list[str]) 
 
 
 def test_names_of_record() -> None:
-    """Names that records have on disk. If an attack changes, raise its `numerics_version`."""
+    """Names that records have on disk. If an attack changes, raise its `version`."""
     threat = small_cell().threat_model
     names = [evaluation_name(attack, "best") for attack in standard_attacks(threat)]
     assert names == [
@@ -216,11 +215,11 @@ def test_names_of_record() -> None:
 def test_a_version_of_an_attack_is_part_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     (attack,) = EvaluationList(attacks=standard_attacks(small_cell().threat_model)[-1:]).attacks
     before = evaluation_name(attack, "best"), EvaluationList(attacks=(attack,)).name
-    monkeypatch.setattr(AutoAttackEvaluation, "numerics_version", 3)
+    monkeypatch.setattr(attack_class("autoattack"), "version", 3)
     after = evaluation_name(attack, "best"), EvaluationList(attacks=(attack,)).name
     assert before[0] != after[0]
     assert before[1] != after[1]
-    assert "numerics_version" not in attack.to_json()
+    assert attack.to_json()["version"] == "standard"  # A setting of the same name.
 
 
 def test_evaluations_are_named_by_what_they_do() -> None:

@@ -23,13 +23,13 @@ from raat_core.cells.evaluations import (
 )
 from raat_core.cost.flop import (
     Accuracies,
-    autoattack_passes,
     evaluation_flop,
     evaluation_passes,
     operations_of,
     training_flop,
 )
 from raat_core.data.dataset import DataSet
+from raat_core.evaluation.attacks import autoattack_passes
 from raat_core.evaluation.batch import predict_batch
 from raat_core.interface.operations import Operations, Passes
 

@@ -288,5 +288,5 @@ def test_autoattack_of_too_few_classes_is_refused_before_training(tmp_path: Path
     cell = api.cell(spec)
     from raat_core.cells.evaluations import check_attack
 
-    with pytest.raises(ValueError, match=r"needs a data set of at least 4 classes; two@0+ has 2"):
+    with pytest.raises(ValueError, match=r"on two@0+: needs a data set of at least 4 classes"):
         check_attack(AutoAttackEvaluation(**BALL), cell.dataset)

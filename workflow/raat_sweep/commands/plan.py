@@ -58,8 +58,8 @@ def render(budget: Budget) -> str:
     if budget.assumed:
         datasets = ", ".join(DATA_SETS[name].title for name in budget.assumed)
         text.append(
-            f"AutoAttack's cost follows accuracies, which are assumed until a cell of a kind is "
-            f"trained: {datasets}."
+            f"The cost of AutoAttack, and of others like it, follows accuracies, which are "
+            f"assumed until a cell of a kind is trained: {datasets}."
         )
     if budget.assumed_operations:
         titles = ", ".join(ARCHITECTURES[name].title for name in budget.assumed_operations)

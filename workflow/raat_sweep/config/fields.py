@@ -113,7 +113,8 @@ class ConfigFields(Frozen):
     @property
     def titles(self) -> dict[str, str]:
         """Column titles of all attacks and derived metrics."""
-        return {name: entry.title for name, entry in {**self.attacks, **self.derived}.items()}
+        attacks = {name: entry.title for name, entry in self.attacks.items()}
+        return attacks | {name: entry.title for name, entry in self.derived.items()}
 
     def derived_among(self, metrics: Iterable[str]) -> dict[str, DerivedEntry]:
         """Those of some metrics that are derived."""

@@ -9,10 +9,16 @@ from pathlib import Path
 
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
-from raat_core.cells.evaluations import AutoAttackEvaluation, EvaluationList, evaluation_name
+from raat_core.cells.evaluations import EvaluationList, evaluation_name
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import read_progress
-from raat_core.cost.flop import Accuracies, evaluation_flop, operations_are_assumed, training_flop
+from raat_core.cost.flop import (
+    Accuracies,
+    depends_on_accuracies,
+    evaluation_flop,
+    operations_are_assumed,
+    training_flop,
+)
 from raat_core.cost.timing import Kind, kind_of, kind_of_training
 from raat_core.errors import UserError
 from raat_core.interface.operations import ImageShape
@@ -76,7 +82,7 @@ class Budget:
     paces: Mapping[tuple[str, ImageShape, Kind], Pace]
     """That the hours are made of."""
     assumed: Sequence[str]
-    """Whose accuracies AutoAttack's cost follows: data sets, of whose cells none is trained."""
+    """Whose accuracies the cost of attacks follows: data sets, of whose cells none is trained."""
     assumed_operations: Sequence[str]
     """Architectures whose operations nobody has counted yet."""
     errors: Sequence[str]
@@ -183,7 +189,7 @@ class _Estimator:
         for evaluation in wanted.attacks:
             if folder.record(evaluation_name(evaluation, wanted.checkpoint)).name in recorded:
                 continue
-            if accuracies is None and isinstance(evaluation, AutoAttackEvaluation):
+            if accuracies is None and depends_on_accuracies(evaluation):
                 self.assumed.add(cell.dataset)
             flop = evaluation_flop(cell, evaluation, accuracies)
             cost += self._cost(cell, kind_of(evaluation), flop)

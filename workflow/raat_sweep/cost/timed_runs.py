@@ -37,6 +37,7 @@ from raat_core.cost.timing import (
 )
 from raat_core.errors import UserError
 from raat_core.files.checksums import read_json, read_metadata
+from raat_core.interface.registry import BUILT_IN_ATTACKS
 from raat_sweep.cost.throughput import Throughput
 from raat_sweep.cost.timed_work import Timed
 from raat_sweep.results.listing import names_in
@@ -133,6 +134,8 @@ def _timed_attacks(cell: Cell, folder: CellFolder, accuracies: Accuracies) -> It
             hardware, seconds = metadata["hardware"], float(metadata["seconds"])
         except (UserError, LookupError, ValidationError, TypeError, ValueError):
             continue
+        if evaluation.kind not in BUILT_IN_ATTACKS:
+            continue  # What others cost is often a guess: it would spoil the rate of all attacks.
         flop = evaluation_flop(cell, evaluation, accuracies)
         yield from _timed(cell, hardware, kind_of(evaluation), flop, seconds)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint, Evaluation, evaluation_name
+from raat_core.specs.threat_model import ThreatModel
 from raat_sweep.config.items import Comparison, Item
 from raat_sweep.plan.attacks import Attacks
 from raat_sweep.plan.points import Part, Point
@@ -63,10 +64,13 @@ class PlannedItem:
         return list(dict.fromkeys(point.cell.name for part in parts for point in part.points))
 
     @property
-    def attacks(self) -> list[tuple[str, Evaluation]]:
-        """Name and settings of every attack on its cells; none twice."""
+    def attacks(self) -> list[tuple[str, Evaluation, ThreatModel]]:
+        """Every attack on its cells, and in what threat model: name and settings; none twice."""
         asked = {(attack, cell.threat_model): cell for cell, _, attack in self.asked()}
-        return [(name, self.attack_settings.on(cell, name)) for (name, _), cell in asked.items()]
+        return [
+            (name, self.attack_settings.on(cell, name), threat)
+            for (name, threat), cell in asked.items()
+        ]
 
     def asked(self) -> Iterator[tuple[Cell, Checkpoint, str]]:
         """Every attack that it asks for: on which cell, at which of its checkpoints, by name."""

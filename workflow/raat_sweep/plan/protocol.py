@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 from raat_core.cells.cell import Cell
-from raat_core.cells.evaluations import AutoAttackEvaluation, CleanEvaluation, Evaluation
+from raat_core.cells.evaluations import Evaluation
 from raat_core.specs.averaging import Ema
 from raat_core.specs.optimiser import Sgd
 from raat_core.specs.recipe import Recipe
 from raat_core.specs.schedule import Steps
-from raat_core.specs.threat_model import NORM_SYMBOLS
+from raat_core.specs.threat_model import NORM_SYMBOLS, ThreatModel
 from raat_core.validation import format_fraction
 from raat_sweep.plan.plan import Plan
 
@@ -18,7 +19,7 @@ from raat_sweep.plan.plan import Plan
 def protocol_of(plan: Plan, name: str) -> list[str]:
     """Seeds, balls, training, attacks and checkpoints of an item, a sentence each."""
     item, titles = plan.items[name], plan.config.titles
-    cells, attacks = item.cells, [f"{titles[n]}: {_attack(a)}" for n, a in item.attacks]
+    cells, attacks = item.cells, [f"{titles[n]}: {_attack(a, t)}" for n, a, t in item.attacks]
     return [
         _seeds(cells),
         "Balls: " + _join(map(_ball, cells)) + ".",
@@ -94,15 +95,18 @@ def _more_of(recipe: Recipe) -> list[str]:
     return more
 
 
-def _attack(attack: Evaluation) -> str:
+def _attack(attack: Evaluation, threat: ThreatModel) -> str:
     images = "all test images" if attack.samples is None else f"{attack.samples} test images"
-    if isinstance(attack, CleanEvaluation):
-        return images
-    if isinstance(attack, AutoAttackEvaluation):
-        return f"AutoAttack {attack.version}, {images}"
-    restarts = "" if attack.restarts == 1 else f" and {attack.restarts} starts"
-    steps = f"{attack.steps} steps of {format_fraction(attack.step_size)}{restarts}"
-    return f"{steps} on the {attack.objective}, {images}"
+    return ", ".join(filter(None, [attack.describe(), _own_ball(attack, threat), images]))
+
+
+def _own_ball(attack: Evaluation, threat: ThreatModel) -> str:
+    """What an attack's ball is, if it is not the threat model's."""
+    norm, epsilon = (getattr(attack, key, getattr(threat, key)) for key in ("norm", "epsilon"))
+    if (norm, epsilon) == (threat.norm, threat.epsilon):
+        return ""
+    size = format_fraction(epsilon) if isinstance(epsilon, Fraction) else f"{epsilon:g}"
+    return f"in {NORM_SYMBOLS.get(norm, norm)}, ε = {size}"
 
 
 def _selection(plan: Plan, name: str) -> str:

@@ -1,0 +1,90 @@
+"""What an attack may return: images that it was allowed to make, or classes that there are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from raat_core.cells.evaluations import Evaluation
+from raat_core.errors import UserError
+from raat_core.evaluation.accuracy import NO_CLASS
+
+TOLERANCE = 1e-5
+"""Of pixels and of distances: what float32 rounds."""
+_ORDERS = {"linf": float("inf"), "l2": 2.0}
+
+
+def require_outcome(evaluation: Evaluation, found: object, images: Tensor, labels: Tensor) -> bool:
+    """Whether an attack returned images (else it is classes), on its batch's device.
+
+    Args:
+        evaluation: the attack.
+        found: what it returned.
+        images: (B, C, H, W) that it was given.
+        labels: (B,) that it was given.
+
+    Raises:
+        UserError: it is neither images like these nor classes; says what it is.
+    """
+    for expected in (images, labels):
+        if (
+            isinstance(found, Tensor)
+            and (found.shape, found.dtype) == (expected.shape, expected.dtype)
+            and found.device == expected.device
+        ):
+            return expected is images
+    what = type(found).__name__
+    if isinstance(found, Tensor):
+        what = f"{found.dtype} of shape {tuple(found.shape)} on {found.device}"
+    raise _refused(
+        evaluation,
+        f"must return adversarial images ({images.dtype}, {tuple(images.shape)}) or predicted "
+        f"classes ({labels.dtype}, {tuple(labels.shape)}) on {images.device}, not {what}",
+    )
+
+
+def require_in_ball(evaluation: Evaluation, found: Tensor, images: Tensor) -> None:
+    """Refuse adversarial images (B, C, H, W) that are none.
+
+    They must be finite, in [0, 1], and around `images` in the ball of the attack's settings, if
+    these have `norm` (linf or l2) and `epsilon`.
+
+    Raises:
+        UserError: some are not; says of how many and by how much.
+    """
+    lowest, highest = found.min().item(), found.max().item()
+    if not found.isfinite().all():
+        raise _refused(evaluation, "returned images that are not finite (NaN or infinite)")
+    if lowest < -TOLERANCE or highest > 1 + TOLERANCE:
+        raise _refused(
+            evaluation,
+            f"returned images with pixels from {lowest:.6g} to {highest:.6g}: must be in [0, 1]",
+        )
+    norm, epsilon = getattr(evaluation, "norm", None), getattr(evaluation, "epsilon", None)
+    if norm not in _ORDERS or epsilon is None:
+        return
+    distances = torch.linalg.vector_norm((found - images).flatten(1), ord=_ORDERS[norm], dim=1)
+    outside = int((distances > float(epsilon) + TOLERANCE).sum())
+    if outside:
+        raise _refused(
+            evaluation,
+            f"returned {outside} of {len(images)} images outside of its ball: {norm} distance up "
+            f"to {distances.max().item():.6g}, epsilon = {float(epsilon):.6g}",
+        )
+
+
+def require_classes_of(evaluation: Evaluation, predictions: Tensor, classes: int) -> None:
+    """Refuse predictions (B,) of classes that the model does not have.
+
+    Raises:
+        UserError: there are some; says which.
+    """
+    strange = predictions[(predictions < NO_CLASS) | (predictions >= classes)]
+    if len(strange):
+        raise _refused(
+            evaluation, f"returned the class {strange[0].item()}; there are {classes}, from 0"
+        )
+
+
+def _refused(evaluation: Evaluation, why: str) -> UserError:
+    return UserError(f"attack '{evaluation.kind}' {why}")
