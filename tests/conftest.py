@@ -27,6 +27,8 @@ if find_spec("torchvision") is None:  # As on a machine that only trains.
 
 TOY_METHOD = Path(__file__).parent / "toy_method.py"
 """A method that is not part of the package."""
+ATTACK_PLUGIN = Path(__file__).parent / "attack_plugin.py"
+"""Attacks that are not: `square` and `fgsm`."""
 
 SMALL_CELL: dict[str, Any] = {
     "dataset": "digits",

@@ -38,6 +38,7 @@ NEEDS_TORCH = (
     "raat_core.data.tiny_imagenet",
     "raat_core.evaluation.accuracy",
     "raat_core.evaluation.batch",
+    "raat_core.evaluation.outcomes",
     "raat_core.evaluation.run",
     "raat_core.fast",
     "raat_core.files.provenance",

@@ -20,7 +20,12 @@ from raat_core.cells.digests import NUMERICS_VERSION, digest_of
 from raat_core.cells.image_folder import ImageFolder
 from raat_core.cells.selection import Selection
 from raat_core.interface.facts import CellFacts
-from raat_core.interface.registry import BUILT_IN_METHODS, method_class, resolve_settings
+from raat_core.interface.registry import (
+    BUILT_IN_METHODS,
+    attack_class,
+    method_class,
+    resolve_settings,
+)
 from raat_core.interface.settings import MethodSettings
 from raat_core.specs.precision import FP32, Precision
 from raat_core.specs.recipe import Recipe
@@ -140,6 +145,26 @@ class Cell(Growing):
         self.method.check(facts)
         return self
 
+    @model_validator(mode="after")
+    def _check_selection(self) -> Cell:
+        """Of an attack that chooses the best checkpoint."""
+        attack, info = self.selection.attack, DATA_SETS[self.dataset]
+        if attack is None:
+            return self
+        size = info.test_size
+        if self.selection.split == "validation":
+            size = info.train_size - self.selection.train_size(info.train_size)
+        if attack.images(size) > size:
+            raise ValueError(
+                f"selection.by.samples = {attack.samples}: must be at most {size}, the images of "
+                f"the {self.selection.split} split"
+            )
+        try:
+            attack.check(info.classes, info.image_shape)
+        except ValueError as error:
+            raise ValueError(f"selection.by: {attack.kind}: {error}") from None
+        return self
+
     def facts(self, train_size: int | None = None) -> CellFacts:
         """What the cell's method is told of it.
 
@@ -180,6 +205,9 @@ class Cell(Growing):
         ):
             if extension.version != 1:
                 identity[key] = extension.version
+        attack = self.selection.attack
+        if attack is not None and attack_class(attack.kind).version != 1:
+            identity["selection_version"] = attack_class(attack.kind).version
         return digest_of(identity, 12)
 
     @cached_property

@@ -90,7 +90,7 @@ class AutoAttackEvaluation(AttackSettings):
             )
 
 
-class _EvaluationSchema:
+class EvaluationSchema:
     """JSON schema of an attack: a built-in one's settings, or whatever a plugin's may be."""
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class _EvaluationSchema:
 
 
 Evaluation: TypeAlias = Annotated[
-    SerializeAsAny[AttackSettings], BeforeValidator(resolve_attack), _EvaluationSchema()
+    SerializeAsAny[AttackSettings], BeforeValidator(resolve_attack), EvaluationSchema()
 ]
 """An attack's settings; which ones is for its `kind` to say."""
 Checkpoint: TypeAlias = Literal["best", "last"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from raat_core.cells.folder import CellFolder
@@ -55,6 +56,11 @@ def sealed_manifest(folder: CellFolder) -> dict[str, Any]:
     except Damaged as damage:
         raise lost(folder, damage) from damage
     return manifest
+
+
+def warnings_in(manifest: Mapping[str, Any]) -> list[str]:
+    """What a manifest says is to be known of how the best checkpoint was chosen."""
+    return [str(each) for each in manifest["best"].get("warnings", [])]
 
 
 def lost(folder: CellFolder, damage: Damaged) -> Damaged:

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from raat_core.validation import LARGEST_COUNT, Growing
+from raat_core.cells.evaluations import CleanEvaluation, EvaluationSchema
+from raat_core.interface.attack import AttackSettings
+from raat_core.interface.registry import resolve_attack
+from raat_core.validation import LARGEST_COUNT, Growing, added, suggest
+
+Word: TypeAlias = Literal["robust", "clean", "last"]
+WORDS: tuple[Word, ...] = get_args(Word)
 
 
-class Selection(Growing):
-    """How the best checkpoint is chosen: by PGD accuracy after an epoch, the first of equals."""
+def _resolve(value: object) -> object:
+    """One of `WORDS`, or an attack's settings."""
+    if isinstance(value, str):
+        if value not in WORDS:
+            raise ValueError(f"unknown criterion{suggest(value, WORDS)}, or an attack's settings")
+        return value
+    attack = resolve_attack(value)
+    if isinstance(attack, CleanEvaluation):
+        raise ValueError("kind = 'clean': is written as the word `clean`")
+    return attack
+
+
+Criterion: TypeAlias = Annotated[
+    Word | Annotated[SerializeAsAny[AttackSettings], EvaluationSchema()], BeforeValidator(_resolve)
+]
+
+
+class SelectionBase(Growing):
+    """All of how the best checkpoint is chosen, but for the criterion."""
 
     split: Literal["test", "validation"] = Field(
         "test",
@@ -31,7 +54,44 @@ class Selection(Growing):
     @model_validator(mode="before")
     @classmethod
     def _forget_what_does_not_matter(cls, data: Any) -> Any:
-        """Without a held out part its size is no part of a cell's identity."""
-        if isinstance(data, Mapping) and data.get("split", "test") == "test":
-            return {key: value for key, value in data.items() if key != "validation_fraction"}
-        return data
+        """Without a held out part its size is no part of a cell's identity; nor are idle steps."""
+        if not isinstance(data, Mapping):
+            return data
+        forgotten = []
+        if data.get("split", "test") == "test":
+            forgotten.append("validation_fraction")
+        if data.get("by", "robust") not in ("robust", "last"):
+            forgotten.append("steps")
+        return {key: value for key, value in data.items() if key not in forgotten}
+
+
+class Selection(SelectionBase):
+    """How the best checkpoint is chosen: by an accuracy after an epoch, the first of equals."""
+
+    by: Criterion = added(
+        "robust",
+        "robust: PGD accuracy; clean: clean accuracy, without an attack; last: the last epoch; or "
+        "an attack's settings.",
+    )
+
+    @property
+    def attack(self) -> AttackSettings | None:
+        """The attack whose accuracy decides; None if a word says what does."""
+        return self.by if isinstance(self.by, AttackSettings) else None
+
+    @property
+    def robust_label(self) -> str:
+        """Under what the robust accuracies after epochs are; empty if there are none."""
+        if self.attack is not None:
+            return self.attack.label
+        return "" if self.by == "clean" else f"PGD-{self.steps}"
+
+    @property
+    def chosen_by(self) -> str:
+        """What the best is best in, as manifests say it."""
+        words = {"clean": "clean accuracy", "last": "last epoch"}
+        return words.get(str(self.by), f"{self.robust_label} accuracy")
+
+    def images(self, size: int) -> int:
+        """How many images of a split of `size` say how good an epoch is."""
+        return size if self.attack is None else self.attack.images(size)

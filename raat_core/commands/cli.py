@@ -22,7 +22,7 @@ from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
 from raat_core.cells.spec import read_cell, write_spec
 from raat_core.commands.options import make_parser
-from raat_core.commands.show import best_line, describe
+from raat_core.commands.show import best_lines, describe
 from raat_core.cost.timing import hardware_name
 from raat_core.data.cache import data_root
 from raat_core.data.image_folder import describe_folder
@@ -130,7 +130,7 @@ def _train_cell(options: argparse.Namespace, cell: Cell) -> dict[str, Any]:
             reporter=reporter,
         )
     manifest = read_manifest(CellFolder(options.folder))
-    print(best_line(manifest), flush=True)
+    print(*best_lines(manifest), sep="\n", flush=True)
     keys = ("cell", "digest", "finished", "train_seconds", "best", "weights_sha256")
     return {key: manifest[key] for key in keys}
 

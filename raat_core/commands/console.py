@@ -50,9 +50,9 @@ class ConsoleReporter(Reporter):
             f"lr {row['learning_rate']:g}",
             f"loss {row['loss']:.4f}",
         ]
-        if row["robust_accuracy"] is not None:
-            parts.append(f"clean {row['clean_accuracy']:.2f}%")
-            parts.append(f"robust {row['robust_accuracy']:.2f}%")
+        for name in ("clean", "robust"):
+            if row[f"{name}_accuracy"] is not None:
+                parts.append(f"{name} {row[f'{name}_accuracy']:.2f}%")
         parts.append(f"{row['seconds']:.1f} s")
         # A full disk under the log is no reason to lose the epoch, which is saved next.
         with contextlib.suppress(OSError):

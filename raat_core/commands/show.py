@@ -9,7 +9,7 @@ from typing import Any
 from raat_core.cells.extensions import describe_beside_now
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import read_history
-from raat_core.cells.manifest import read_manifest
+from raat_core.cells.manifest import read_manifest, warnings_in
 from raat_core.cells.spec import read_cell
 from raat_core.evaluation.records import Record
 
@@ -29,7 +29,7 @@ def describe(folder: CellFolder) -> str:
         lines.append(f"history: {len(rows)} of {cell.recipe.epochs} epochs; the last: {last}")
     if folder.manifest.exists():
         manifest = read_manifest(folder)
-        lines += [best_line(manifest), *_extension_lines(manifest)]
+        lines += [*best_lines(manifest), *_extension_lines(manifest)]
     for path in sorted((folder.path / "records").glob("*.safetensors")):
         record = Record.read(path)
         lines.append(f"{path.stem}: {record.accuracy:.2f}% of {len(record.index)} test images")
@@ -42,10 +42,12 @@ def _extension_lines(metadata: Mapping[str, Any]) -> list[str]:
     return [describe_beside_now(one) for one in metadata.get("extensions", ())]
 
 
-def best_line(manifest: dict[str, Any]) -> str:
-    """Which epoch was the best of a finished training, and how it was chosen."""
+def best_lines(manifest: dict[str, Any]) -> list[str]:
+    """Which epoch was the best of a finished training, how it was chosen, and warnings of that."""
     best = manifest["best"]
-    return (
-        f"trained: best epoch {best['epoch']} with {best['accuracy']:.2f}% {best['chosen_by']} "
-        f"on the {best['split']} split"
-    )
+    if best["chosen_by"] == "last epoch":
+        which = f"the best is the last epoch, {best['epoch']}, with {best['accuracy']:.2f}% robust"
+    else:
+        which = f"best epoch {best['epoch']} with {best['accuracy']:.2f}% {best['chosen_by']}"
+    trained = f"trained: {which} on the {best['split']} split"
+    return [trained, *(f"warning: {each}" for each in warnings_in(manifest))]

@@ -85,10 +85,9 @@ def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 
     """
     accuracies = accuracies or assumed_accuracies(cell.dataset)
     model, selection, epochs = operations_of(cell), cell.selection, cell.recipe.epochs
-    train_size, selection_size = _split_sizes(cell)
+    train_size, _ = _split_sizes(cell)
     method = build_method(cell.method, cell.facts())
     step = method.passes(cell.threat_model.steps, accuracies.clean)
-    look = Passes(forwards=2, gradients=selection.steps)
     looks = _evaluated(epochs, selection.every) - _evaluated(done, selection.every)
     if epochs > done and epochs % selection.every:
         looks += 1  # The last epoch always is evaluated.
@@ -96,7 +95,7 @@ def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 
     updates = max(0, epochs - done) * train_size * step.flop(model)
     beside = train_size * _beside(cell.recipe, step, done, looks).flop(model)
     times = 2 if cell.recipe.averaging and cell.recipe.averaging.evaluate_other else 1
-    return updates + beside + times * looks * selection_size * look.flop(model)
+    return updates + beside + times * looks * look_flop(cell, accuracies)
 
 
 def _beside(recipe: Recipe, step: Passes, done: int, looks: int) -> Passes:
@@ -116,6 +115,20 @@ def _beside(recipe: Recipe, step: Passes, done: int, looks: int) -> Passes:
         share = 1 - recipe.averaging.from_epoch / recipe.epochs
         passes += Passes(forwards=share * looks)  # BatchNorm's statistics, estimated anew.
     return passes
+
+
+def look_flop(cell: Cell, accuracies: Accuracies | None = None) -> float:
+    """FLOP of an evaluation for the best checkpoint: of clean images, and of attacked ones."""
+    selection, (_, size) = cell.selection, _split_sizes(cell)
+    attacked = Passes(forwards=1, gradients=selection.steps)
+    if selection.by == "clean":
+        attacked = Passes()
+    elif selection.attack is not None:
+        accuracies = accuracies or assumed_accuracies(cell.dataset)
+        classes = DATA_SETS[cell.dataset].classes
+        attacked = evaluation_passes(selection.attack, classes, accuracies)
+    model = operations_of(cell)
+    return size * Passes(forwards=1).flop(model) + selection.images(size) * attacked.flop(model)
 
 
 def _evaluated(epochs: int, every: int) -> int:

@@ -88,7 +88,12 @@ class Training:
             self._save()
             raise
         self.check_lock()
-        write_results(self.folder, self.trainee, self.progress, data_sha256=self.data.sha256)
+        best = self.progress.best
+        assert best is not None, "the last epoch is always evaluated"
+        warnings = self.selector.warnings(best)
+        write_results(
+            self.folder, self.trainee, self.progress, best, warnings, data_sha256=self.data.sha256
+        )
         self.store.remove()
 
     def _has_lost_patience(self) -> bool:
@@ -168,7 +173,7 @@ class Training:
             **{f"loss_{name}": mean for name, mean in zip(progress.term_names, means, strict=True)},
             **self.selector.columns(progress.epoch),
         }
-        progress.best = self.selector.best(progress.best, progress.epoch, row["robust_accuracy"])
+        progress.best = self.selector.best(progress.best, progress.epoch, row)
         return row
 
     def _estimate_statistics(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,17 +16,25 @@ from raat_core.files.checksums import write_arrays, write_sealed_json
 from raat_core.files.provenance import now, versions
 from raat_core.interface.registry import method_class
 from raat_core.models.count import count_operations
-from raat_core.training.state import Progress, Tensors, snapshot, to_arrays
+from raat_core.training.state import Best, Progress, Tensors, snapshot, to_arrays
 from raat_core.training.trainee import Trainee
 from raat_core.validation import one_line
 
 
 def write_results(
-    folder: CellFolder, trainee: Trainee, progress: Progress, *, data_sha256: str | None
+    folder: CellFolder,
+    trainee: Trainee,
+    progress: Progress,
+    best: Best,
+    warnings: Sequence[str],
+    *,
+    data_sha256: str | None,
 ) -> None:
-    """Write a finished cell's files; the manifest, which says that they are whole, is the last."""
-    cell, best = trainee.cell, progress.best
-    assert best is not None, "the last epoch is always evaluated"
+    """Write a finished cell's files; the manifest, which says that they are whole, is the last.
+
+    `warnings` are what is to be known of how the best checkpoint was chosen.
+    """
+    cell = trainee.cell
     last = snapshot(trainee.reported)
     checksums = {
         "best": _write_weights(folder, "best", cell, best.weights, best.epoch),
@@ -46,9 +55,10 @@ def write_results(
         "parameters": sum(parameter.numel() for parameter in trainee.model.parameters()),
         "best": {
             "epoch": best.epoch,
-            "chosen_by": f"PGD-{cell.selection.steps} accuracy",
+            "chosen_by": cell.selection.chosen_by,
             "split": cell.selection.split,
             "accuracy": best.accuracy,
+            **({"warnings": list(warnings)} if warnings else {}),
         },
         "weights_sha256": checksums,
         "history_sha256": history_sha256,

@@ -13,6 +13,8 @@ from raat_core.cells.cell import Cell
 from raat_core.data.dataset import DataSet, Split, hold_out
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import percent_correct, pgd_batches, predict
+from raat_core.evaluation.batch import predict_split
+from raat_core.training.noise import warnings_of_noise
 from raat_core.training.reporter import Row
 from raat_core.training.state import Best, snapshot
 from raat_core.training.trainee import Trainee
@@ -56,7 +58,7 @@ class Selector:
         """
         due = self.is_due(epoch)
         columns: Row = {}
-        measured: dict[nn.Module, tuple[float, float]] = {}
+        measured: dict[nn.Module, tuple[float, float | None]] = {}
         for name, model in self.trainee.evaluated.items():
             if due and model not in measured:
                 measured[model] = self._accuracies(model, epoch)
@@ -65,27 +67,58 @@ class Selector:
             columns.update({f"{prefix}clean_accuracy": clean, f"{prefix}robust_accuracy": robust})
         return columns
 
-    def best(self, before: Best | None, epoch: int, robust_accuracy: float | None) -> Best | None:
-        """The best checkpoint after an epoch (from 0): of equals the first stays."""
-        if robust_accuracy is None or (before and robust_accuracy <= before.accuracy):
+    def best(self, before: Best | None, epoch: int, row: Row) -> Best | None:
+        """The best checkpoint after an epoch (from 0), of which `row` says the accuracies.
+
+        Of equals the first stays.
+        """
+        selection, epochs = self.trainee.cell.selection, self.trainee.cell.recipe.epochs
+        accuracy = row["clean_accuracy" if selection.by == "clean" else "robust_accuracy"]
+        if selection.by == "last":
+            if epoch + 1 < epochs:
+                return None
+        elif accuracy is None or (before and accuracy <= before.accuracy):
             return before
-        return Best(epoch + 1, robust_accuracy, snapshot(self.trainee.reported))
+        return Best(epoch + 1, accuracy, snapshot(self.trainee.reported))
 
-    def _accuracies(self, model: nn.Module, epoch: int) -> tuple[float, float]:
-        """Clean and PGD accuracy on the selection split, in percent.
+    def warnings(self, best: Best) -> list[str]:
+        """Why the best checkpoint of a finished training may be anything but the best."""
+        cell = self.trainee.cell
+        return warnings_of_noise(
+            cell.selection,
+            best_epoch=best.epoch,
+            accuracy=best.accuracy,
+            epochs=cell.recipe.epochs,
+            images=cell.selection.images(len(self.split)),
+            classes=self.trainee.method.cell.classes,
+        )
 
-        The attack starts from the same noise whatever else is evaluated.
+    def _accuracies(self, model: nn.Module, epoch: int) -> tuple[float, float | None]:
+        """Clean and robust accuracy on the selection split, in percent.
+
+        The attack starts from the same noise whatever else is evaluated. None without an attack.
         """
         split, cell = self.split, self.trainee.cell
-        threat = cell.threat_model
-        pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), cell.selection.steps)
-        batch_size = cell.selection.batch_size
         images, _ = split.batch(torch.arange(1))
         try:
             with self.trainee.frozen.frozen(model, images) as frozen:
-                attack = pgd_batches(frozen, pgd, cell.seed, "selection", epoch)
-                clean = predict(frozen, split, batch_size, between_batches=self.check_stop)
-                robust = predict(frozen, split, batch_size, attack, self.check_stop)
+                size = cell.selection.batch_size
+                clean = predict(frozen, split, size, between_batches=self.check_stop)
+                robust = self._robust(frozen, epoch)
         except UserError as error:
             raise UserError(f"after epoch {epoch + 1} of cell {cell.name}: {error}") from None
-        return percent_correct(clean, split.labels), percent_correct(robust, split.labels)
+        return percent_correct(clean, split.labels), robust
+
+    def _robust(self, frozen: nn.Module, epoch: int) -> float | None:
+        """Accuracy in percent under the attack that is looked at, if there is one."""
+        split, cell = self.split, self.trainee.cell
+        threat, selection = cell.threat_model, cell.selection
+        if selection.by == "clean":
+            return None
+        if selection.attack is not None:
+            found = predict_split(frozen, selection.attack, split, self.check_stop)
+            return percent_correct(*found)
+        pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), selection.steps)
+        attack = pgd_batches(frozen, pgd, cell.seed, "selection", epoch)
+        robust = predict(frozen, split, selection.batch_size, attack, self.check_stop)
+        return percent_correct(robust, split.labels)

@@ -101,7 +101,7 @@ def test_finished_cells_tell_by_kind_of_work(tmp_path: Path) -> None:
     gpu = "NVIDIA A100-SXM4-80GB"
     assert rate_of(throughput, "autoattack", gpu) == pytest.approx(4e9)
     assert throughput.accuracies == {cell.name: Accuracies(0.8, 0.4)}
-    assert read_accuracies(folder) == Accuracies(0.8, 0.4)
+    assert read_accuracies(cell, folder) == Accuracies(0.8, 0.4)
     assert throughput.measured() == ["X, 1 thread", gpu]
     assert throughput.measured(on_gpu=True) == [gpu]
 

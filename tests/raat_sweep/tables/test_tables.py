@@ -388,7 +388,7 @@ def test_files_are_complete_and_the_same_on_a_second_write(tmp_path: Path) -> No
         "metrics": TITLES,
         "ours": ["RAAT"],
         "checkpoint": "best",
-        "selection": {"steps": 10, "split": "validation"},
+        "selection": {"best": "Best checkpoint by PGD-10 on the validation split"},
         "cited": None,
         "derived": {},
     }

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, named_data_sets
 from raat_core.cells.image_folder import check_folder_name
+from raat_core.cells.selection import WORDS
 from raat_core.interface.settings import MethodSettings
 from raat_core.validation import explain, suggest
 from raat_sweep.config.attacks import AttackEntry
@@ -34,8 +35,17 @@ def check_agreement(config: ConfigFields) -> None:
     for name, item in config.items.items():
         if isinstance(item, Comparison):
             _check_comparison(config, name, item)
+    _check_selections(config)
     _check_attacks(config)
     _check_shards(config)
+
+
+def _check_selections(config: ConfigFields) -> None:
+    """Criteria that are words or attacks."""
+    own = {f"recipes.{name}.selection": entry.selection for name, entry in config.recipes.items()}
+    for where, selection in {"selection": config.selection, **own}.items():
+        if selection is not None and isinstance(selection.by, str):
+            _require(f"{where}.by", selection.by, {**dict.fromkeys(WORDS), **config.attacks})
 
 
 def _check_data_sets(config: ConfigFields) -> None:

@@ -14,15 +14,14 @@ from pydantic import Field, field_validator, model_validator
 
 from raat_core.cells.catalogue import ArchitectureName
 from raat_core.cells.cell import MethodField
-from raat_core.cells.selection import Selection
 from raat_core.specs.precision import FP32, Precision
-from raat_core.specs.recipe import Recipe
 from raat_core.validation import Frozen, OneLine
 from raat_sweep.config.attacks import AttackEntry, DerivedEntry
 from raat_sweep.config.data_sets import ImageFolderEntry
 from raat_sweep.config.defaults import DEFAULTS
 from raat_sweep.config.grid import Grid
 from raat_sweep.config.items import Item
+from raat_sweep.config.recipes import RecipeEntry, SelectionEntry
 from raat_sweep.config.threat_models import ThreatModelEntry
 
 LONGEST_RESULTS = 200
@@ -64,9 +63,9 @@ class ConfigFields(Frozen):
     threat_models: dict[str, ThreatModelEntry] = Field(
         default_factory=dict, description="Threat models by name."
     )
-    recipes: dict[str, Recipe] = Field(default_factory=dict, description="Recipes by name.")
-    selection: Selection = Field(
-        default_factory=Selection, description="How the best checkpoint is chosen."
+    recipes: dict[str, RecipeEntry] = Field(default_factory=dict, description="Recipes by name.")
+    selection: SelectionEntry = Field(
+        default_factory=SelectionEntry, description="How the best checkpoint is chosen."
     )
     precision: Precision = Field(
         FP32,

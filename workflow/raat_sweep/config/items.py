@@ -82,8 +82,8 @@ class Panel(Frozen):
     x_label: str = Field(description="Label of the x axis, with its unit.")
     metrics: tuple[str, ...] = Field(
         min_length=1,
-        description="Names from `attacks` or `derived`; with x: epoch, `clean` and `robust` (the "
-        "PGD accuracy on the split that chooses the best checkpoint).",
+        description="Names from `attacks` or `derived`; with x: epoch, `clean` and `robust` (by "
+        "what `selection` says, on the split that chooses the best checkpoint).",
     )
     grids: tuple[Grid, ...] = Field(min_length=1, description="What the lines are made of.")
     labels: dict[str, str] = Field(

@@ -199,7 +199,7 @@ class _Estimator:
         """The cell's own, or those of trained cells like it."""
         own = self.throughput.accuracies.get(cell.name)
         if own is None and is_trained:
-            own = read_accuracies(folder)
+            own = read_accuracies(cell, folder)
         return own or self._like.get(_likeness(cell))
 
     def _cost(self, cell: Cell, kind: Kind, flop: float) -> Cost:

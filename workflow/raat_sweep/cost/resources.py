@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation
-from raat_core.cost.flop import Accuracies, evaluation_flop, operations_of, training_flop
+from raat_core.cost.flop import (
+    Accuracies,
+    evaluation_flop,
+    look_flop,
+    operations_of,
+    training_flop,
+)
 from raat_core.cost.timing import Kind, kind_of, kind_of_training
 from raat_core.interface.operations import Passes
 from raat_sweep.cost.throughput import Throughput
@@ -110,10 +116,8 @@ def _size_of_training(cell: Cell) -> float:
     """FLOP with the costliest method."""
     steps, data = cell.threat_model.steps, DATA_SETS[cell.dataset]
     step = Passes(gradients=ATTACKS_A_STEP * steps, updates=ATTACKS_A_STEP)
-    look = Passes(forwards=2, gradients=cell.selection.steps)
     images = data.train_size * step.flop(operations_of(cell))
-    looks = data.test_size * look.flop(operations_of(cell)) / cell.selection.every
-    return cell.recipe.epochs * (images + looks)
+    return cell.recipe.epochs * (images + look_flop(cell) / cell.selection.every)
 
 
 def _size_of_attacks(cell: Cell, attacks: Iterable[Evaluation]) -> float:

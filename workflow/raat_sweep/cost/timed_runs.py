@@ -22,6 +22,7 @@ from raat_core.cells.history import read_history
 from raat_core.cells.spec import read_cell
 from raat_core.cost.flop import (
     Accuracies,
+    assumed_accuracies,
     evaluation_flop,
     note_counted,
     operations_are_assumed,
@@ -65,7 +66,7 @@ def read_throughput(results: Path, cells: Mapping[str, Cell], most: int = MOST_C
         try:
             manifest = read_json(folder.manifest)
             cell = cells.get(name) or read_cell(folder)
-            trained, final = _accuracies(folder, manifest)
+            trained, final = _accuracies(cell, folder, manifest)
             accuracies[name] = final
             timed += _timed_training(cell, manifest, trained)
             timed += _timed_attacks(cell, folder, final)
@@ -86,10 +87,10 @@ def _note_counted(results: Path, cells: Mapping[str, Cell]) -> None:
             note_counted(cell.architecture, shape, counted.operations)
 
 
-def read_accuracies(folder: CellFolder) -> Accuracies | None:
+def read_accuracies(cell: Cell, folder: CellFolder) -> Accuracies | None:
     """Of a trained cell's best checkpoint on the split that chose it; None if it does not say."""
     try:
-        return _accuracies(folder, read_json(folder.manifest))[1]
+        return _accuracies(cell, folder, read_json(folder.manifest))[1]
     except (UserError, LookupError, TypeError, ValueError):
         return None
 
@@ -99,14 +100,24 @@ def _spread(folders: Sequence[CellFolder], most: int) -> list[CellFolder]:
     return [folders[int(index * step)] for index in range(min(most, len(folders)))]
 
 
-def _accuracies(folder: CellFolder, manifest: Mapping[str, Any]) -> tuple[Accuracies, Accuracies]:
-    """Means over the epochs, and of the best one; shares, not percent."""
+def _accuracies(
+    cell: Cell, folder: CellFolder, manifest: Mapping[str, Any]
+) -> tuple[Accuracies, Accuracies]:
+    """Means over the epochs, and of the best one; shares, not percent.
+
+    The robust one is assumed where training did not look at it.
+    """
     header, rows = read_history(folder)
     epoch, clean, robust = map(header.index, ("epoch", "clean_accuracy", "robust_accuracy"))
+    assumed = 100 * assumed_accuracies(cell.dataset).robust
+    by_clean = cell.selection.by == "clean"
     evaluated = {
-        int(row[epoch]): Accuracies(float(row[clean]) / 100, float(row[robust]) / 100)
+        int(row[epoch]): Accuracies(
+            float(row[clean]) / 100,
+            (min(assumed, float(row[clean])) if by_clean else float(row[robust])) / 100,
+        )
         for row in rows
-        if row[clean] and row[robust]
+        if row[clean] and (row[robust] or by_clean)
     }
     means = Accuracies(
         statistics.mean(one.clean for one in evaluated.values()),

@@ -45,7 +45,7 @@ def _because(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Note:
-    """A reason for gaps, and the cells that have it: (name, detail, path of the log or empty)."""
+    """A reason for gaps or for doubt, and its cells: (name, detail, path of the log or empty)."""
 
     reason: str
     cells: list[tuple[str, str, str]]

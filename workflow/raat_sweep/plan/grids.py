@@ -63,12 +63,14 @@ class Grids:
     def _shared(self, grid: Grid, dataset: str, architecture: str) -> dict[str, Any]:
         """What the cells of a grid share in their specs, but for the method."""
         config = self._config
+        recipe = config.recipes[grid.recipe]
+        threat = config.threat_models[grid.threat_model].resolve(dataset)
         return {
             **self._data_sets.spec(dataset),
             "architecture": config.architectures.get(architecture, architecture),
-            "threat_model": config.threat_models[grid.threat_model].resolve(dataset),
-            "recipe": config.recipes[grid.recipe],
-            "selection": config.selection,
+            "threat_model": threat,
+            "recipe": recipe.recipe,
+            "selection": (recipe.selection or config.selection).resolve(config.attacks, threat),
             "precision": config.precision,
         }
 

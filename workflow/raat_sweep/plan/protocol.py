@@ -14,6 +14,7 @@ from raat_core.specs.schedule import Steps
 from raat_core.specs.threat_model import NORM_SYMBOLS, ThreatModel
 from raat_core.validation import format_fraction
 from raat_sweep.plan.plan import Plan
+from raat_sweep.plan.selections import best_in_full
 
 
 def protocol_of(plan: Plan, name: str) -> list[str]:
@@ -110,10 +111,5 @@ def _own_ball(attack: Evaluation, threat: ThreatModel) -> str:
 
 
 def _selection(plan: Plan, name: str) -> str:
-    selection = plan.config.selection
-    checkpoints = _join(plan.items[name].checkpoints)
-    every = "every epoch" if selection.every == 1 else f"every {selection.every} epochs"
-    return (
-        f"Checkpoint: {checkpoints}; the best is chosen by PGD-{selection.steps} accuracy on the "
-        f"{selection.split} split, looked at after {every}."
-    )
+    item = plan.items[name]
+    return f"Checkpoint: {_join(item.checkpoints)}; {best_in_full(item)}."

@@ -40,7 +40,7 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
         return
     # pandas and matplotlib take a second to import, which building the graph does not need.
     from raat_sweep.numbers.accuracies import measure
-    from raat_sweep.numbers.code import notes_on_code
+    from raat_sweep.numbers.code import CODE_SENTENCE, notes_on_code
     from raat_sweep.numbers.curves import measure_figure
     from raat_sweep.numbers.derived import derive
 
@@ -57,9 +57,12 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
     _require_all(measured, results, with_gaps)
     measurements = derive(measured, item["derived"])
     if item["kind"] == "table":
+        from raat_sweep.numbers.best import BEST_SENTENCE, notes_on_best
         from raat_sweep.tables.files import write_table
 
-        write_table(measurements, item, results, remarks)
+        warnings = notes_on_best(item["rows"], cells) if item["checkpoint"] == "best" else []
+        footnotes = [(CODE_SENTENCE, remarks), (BEST_SENTENCE, warnings)]
+        write_table(measurements, item, results, footnotes)
     else:
         from raat_sweep.comparison.files import write_comparison
 

@@ -7,6 +7,7 @@ from typing import Any
 from raat_sweep.config.items import Comparison, Table
 from raat_sweep.plan.plan import Plan
 from raat_sweep.plan.protocol import protocol_of
+from raat_sweep.plan.selections import best_in_short, robust_title
 
 Description = dict[str, Any]
 
@@ -37,7 +38,10 @@ def describe(plan: Plan, name: str) -> Description:
             metric: entry.model_dump()
             for metric, entry in config.derived_among(_metrics_of(plan, name)).items()
         },
-        "selection": config.selection.model_dump(mode="json"),
+        "selection": {
+            "best": best_in_short(plan.items[name]),
+            "split": " or ".join(sorted({cell.selection.split for cell in plan.items[name].cells})),
+        },
     }
     if isinstance(item, Comparison):
         return {**common, **_describe_comparison(plan, name, item)}
@@ -46,7 +50,7 @@ def describe(plan: Plan, name: str) -> Description:
         cited = {"path": item.cited, "rows": plan.cited_rows(name)} if item.cited else None
         metrics = {metric: config.titles[metric] for metric in item.metrics}
         return {**common, "metrics": metrics, "ours": list(item.ours), "cited": cited}
-    common["metrics"]["robust"] = f"PGD-{config.selection.steps}"
+    common["metrics"]["robust"] = robust_title(plan.items[name])
     panels = {
         letter: panel.model_dump(mode="json", include={"title", "x", "x_label", "metrics"})
         for letter, panel in item.panels.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,26 @@ import pandas as pd
 from raat_core.files.atomic import write_text
 from raat_sweep.numbers.accuracies import summarise
 from raat_sweep.numbers.cited import summarise_cited
-from raat_sweep.numbers.code import CODE_SENTENCE
 from raat_sweep.numbers.formatting import GAP, markdown_text, to_csv
 from raat_sweep.numbers.gaps import Note
-from raat_sweep.tables.layout import Entry, Layout, lay_out
+from raat_sweep.tables.layout import Entry, Footnotes, Layout, lay_out
 
 
 def write_table(
     measurements: pd.DataFrame,
     item: Mapping[str, Any],
     results: Path,
-    remarks: Sequence[Note] = (),
+    footnotes: Footnotes = (),
 ) -> None:
     """Write `NAME.csv`, `NAME.md`, `NAME.tex` and `NAME.cells.csv`; equal input gives equal bytes.
 
     Args:
         measurements: what `measure` made of `PlannedItem.rows`.
         item: `name`, `title`, `metrics` (metric: column title), `ours` (labels of methods),
-            `checkpoint`, `selection` (`steps`, `split`), `derived` (`kind` and `of` by metric), and
-            `cited`: None, or `path` and `rows` of published numbers.
+            `checkpoint`, `selection` (`best`, a sentence), `derived` (`kind` and `of` by metric),
+            and `cited`: None, or `path` and `rows` of published numbers.
         results: the folder that the files are written to.
-        remarks: from `notes_on_code`.
+        footnotes: what is to be known of its numbers, beside gaps.
 
     Raises:
         UserError: test images differ, or a file cannot be written.
@@ -40,7 +39,7 @@ def write_table(
     titles, name = item["metrics"], item["name"]
     cited = summarise_cited(item["cited"], list(titles), item["derived"])
     layout = lay_out(
-        measurements, titles, item["title"], item["ours"], _protocol(item), cited, remarks
+        measurements, titles, item["title"], item["ours"], _protocol(item), cited, footnotes
     )
     summary = summarise(measurements, list(titles))
     if len(cited):
@@ -56,8 +55,7 @@ def _protocol(item: Mapping[str, Any]) -> str:
     """Which checkpoint is reported, and how it was chosen."""
     if item["checkpoint"] == "last":
         return "Last checkpoint"
-    selection = item["selection"]
-    return f"Best checkpoint by PGD-{selection['steps']} on the {selection['split']} split"
+    return str(item["selection"]["best"])
 
 
 GAPS_SENTENCE = f"{GAP} no value; best and ↑ are among the values that there are. Gaps:"
@@ -86,12 +84,9 @@ def to_markdown(layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _footnotes(layout: Layout) -> list[tuple[str, Sequence[Note]]]:
+def _footnotes(layout: Layout) -> Footnotes:
     """Below the table: sentences and the notes that they introduce."""
-    both: tuple[tuple[str, Sequence[Note]], ...] = (
-        (GAPS_SENTENCE, layout.notes),
-        (CODE_SENTENCE, layout.remarks),
-    )
+    both = ((GAPS_SENTENCE, layout.notes), *layout.footnotes)
     return [(sentence, notes) for sentence, notes in both if notes]
 
 

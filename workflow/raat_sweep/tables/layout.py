@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -35,6 +36,10 @@ class Group:
     rows: list[tuple[str, list[Entry]]]
 
 
+Footnotes: TypeAlias = Sequence[tuple[str, Sequence[Note]]]
+"""Sentences, each with the notes that it introduces."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """A table in plain text, before Markdown or LaTeX; entries run over architecture, metric."""
@@ -45,8 +50,8 @@ class Layout:
     groups: list[Group]
     notes: list[Note]
     """On gaps."""
-    remarks: Sequence[Note] = ()
-    """On numbers that may not compare."""
+    footnotes: Footnotes = ()
+    """On numbers that there are."""
 
 
 def lay_out(
@@ -56,7 +61,7 @@ def lay_out(
     ours: Sequence[str],
     protocol: str = "",
     cited: pd.DataFrame | None = None,
-    remarks: Sequence[Note] = (),
+    footnotes: Footnotes = (),
 ) -> Layout:
     """A table laid out as Table 1 of the paper.
 
@@ -67,7 +72,7 @@ def lay_out(
         ours: labels of the methods that a last row per data set compares with the others.
         protocol: a sentence of the caption on what was measured.
         cited: published numbers, from `summarise_cited`; they stand first in their group.
-        remarks: from `notes_on_code`.
+        footnotes: what is to be known of its numbers, beside gaps.
 
     Raises:
         UserError: as `summarise`.
@@ -95,7 +100,7 @@ def lay_out(
         metrics=list(titles.values()),
         groups=groups,
         notes=notes_on_gaps(measurements, titles),
-        remarks=remarks,
+        footnotes=footnotes,
     )
 
 
