@@ -1,4 +1,4 @@
-"""Which checkpoint is the best: by PGD, by clean accuracy, by another attack, the last; by noise."""
+"""Which checkpoint is the best: by PGD, clean accuracy, another attack, the last; or by noise."""
 
 from __future__ import annotations
 

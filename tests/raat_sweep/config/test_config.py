@@ -205,6 +205,26 @@ BAD_CONFIGS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (with_grid(methods=["TRADES"], vary={"lam": [1]}), ["unknown key 'lam'", "lambda"]),
     ({"attacks": {"p": {**PGD, "shards": 0}}}, ["attacks.p", "shards = 0", SHARDS]),
+    ({"attacks": {"p": {**PGD, "steps": 0}}}, ["attacks.p.steps = 0", "greater than"]),
+    ({"attacks": {"p": {"kind": "pgd", "title": "P"}}}, ["attacks.p.steps: is missing"]),
+    ({"attacks": {"p": {**PGD, "norm": "l3"}}}, ["attacks.p.norm = 'l3'", "'linf' or 'l2'"]),
+    (
+        {"attacks": {"p": {**PGD, "epsilon": "1/255", "step_size": "8/255"}}, **with_grid()},
+        ["attacks.p: step_size = 8/255", "at most 2 epsilon = 2/255"],
+    ),
+    ({"selection": {"by": "pgd01"}}, ["selection.by = 'pgd01'", "did you mean 'pgd10'?"]),
+    (
+        {"recipes": {"r": {"selection": {"by": "lst"}}}},
+        ["recipes.r.selection.by = 'lst'", "did you mean 'last'?"],
+    ),
+    (
+        {"recipes": {"r": {"selection": {"splt": "test"}}}},
+        ["recipes.r.selection: unknown key 'splt'", "did you mean 'split'?"],
+    ),
+    (
+        {"attacks": {"s": {**PGD, "samples": 361}}, "selection": {"by": "s"}, **with_grid()},
+        ["samples = 361", "at most 360"],
+    ),
     ({"attacks": {"p": {**PGD, "shards": "8"}}}, ["shards = '8'", SHARDS]),
     ({"attacks": {"p": {**PGD, "shards": {"resnet-18": 1.5}}}}, ["shards: ", SHARDS]),
     ({"attacks": {"p": {**PGD, "shards": {"wrn": 8}}}}, ["shards", "unknown architecture 'wrn'"]),

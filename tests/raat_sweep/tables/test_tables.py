@@ -10,10 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from raat_core.cells.folder import CellFolder
 from raat_core.errors import UserError
+from raat_core.files.checksums import write_sealed_json
 from raat_sweep.numbers.accuracies import summarise
+from raat_sweep.numbers.best import notes_on_best
 from raat_sweep.numbers.cited import summarise_cited
 from raat_sweep.numbers.derived import derive
+from raat_sweep.numbers.gaps import Note
 from raat_sweep.numbers.improvement import improvement
 from raat_sweep.tables.files import to_latex, to_markdown, write_table
 from raat_sweep.tables.layout import lay_out
@@ -408,3 +412,39 @@ def test_files_are_complete_and_the_same_on_a_second_write(tmp_path: Path) -> No
     tidy = pd.read_csv(tmp_path / "a" / "t.cells.csv")
     assert len(tidy) == len(frame)
     assert tidy["gap"].dropna().tolist() == ["not attacked"]
+
+
+def test_warnings_of_noise_stand_below_the_table_with_row_and_seed(tmp_path: Path) -> None:
+    rows = cells("RAAT")
+    names = list(dict.fromkeys(row["cell"] for row in rows))
+    best: dict[str, Any] = {"epoch": 1, "accuracy": 0.0, "chosen_by": "PGD-10 accuracy"}
+    best["split"] = "test"
+    for name, warnings in zip(names, (["chosen by noise: 0.00%"], []), strict=True):
+        manifest = {
+            "cell": name,
+            "digest": "0",
+            "finished": "now",
+            "train_seconds": 1.0,
+            "best": {**best, **({"warnings": warnings} if warnings else {})},
+            "weights_sha256": {"best": "0", "last": "0"},
+        }
+        write_sealed_json(CellFolder(tmp_path / name).manifest, manifest)
+    notes = notes_on_best(rows, tmp_path)
+    assert notes == [
+        Note(
+            "chosen by noise: 0.00%",
+            [(names[0], " (RAAT, ResNet-18, CIFAR-10, seed 0)", "")],
+        )
+    ]
+    layout = lay_out(pd.DataFrame(rows), TITLES, "A title", [], warnings=notes)
+    line = f"- chosen by noise: 0.00%: `{names[0]}` (RAAT, ResNet-18, CIFAR-10, seed 0)\n"
+    assert to_markdown(layout).endswith(
+        f"\n\nBest checkpoints that chance may have chosen:\n\n{line}"
+    )
+    assert r"chosen by noise: 0.00\%: \texttt{" in to_latex(layout, "tab:x")
+    assert "seed 0" in to_latex(layout, "tab:x")
+    assert "chance" not in to_latex(lay_out(pd.DataFrame(rows), TITLES, "T", []), "tab:x")
+
+
+def test_cells_that_are_not_trained_have_no_warnings(tmp_path: Path) -> None:
+    assert notes_on_best(cells("RAAT"), tmp_path) == []
