@@ -147,8 +147,13 @@ class Cell(Growing):
 
     @model_validator(mode="after")
     def _check_selection(self) -> Cell:
-        """Of an attack that chooses the best checkpoint."""
+        """Of what chooses the best checkpoint."""
         attack, info = self.selection.attack, DATA_SETS[self.dataset]
+        if self.selection.by == "last" and self.recipe.patience is not None:
+            raise ValueError(
+                f"recipe.patience = {self.recipe.patience}: waits for a better checkpoint, and "
+                f"selection.by = 'last' looks for none"
+            )
         if attack is None:
             return self
         size = info.test_size

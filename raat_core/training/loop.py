@@ -90,7 +90,7 @@ class Training:
         self.check_lock()
         best = self.progress.best
         assert best is not None, "the last epoch is always evaluated"
-        warnings = self.selector.warnings(best)
+        warnings = self.selector.warnings(best, self.progress.epoch)
         write_results(
             self.folder, self.trainee, self.progress, best, warnings, data_sha256=self.data.sha256
         )

@@ -25,7 +25,7 @@ def warnings_of_noise(
         selection: how it was chosen.
         best_epoch: which it is, from 1.
         accuracy: that it was chosen by, in percent.
-        epochs: of the whole training.
+        epochs: that were trained.
         images: that the accuracy is of.
         classes: of the data set.
     """

@@ -81,14 +81,14 @@ class Selector:
             return before
         return Best(epoch + 1, accuracy, snapshot(self.trainee.reported))
 
-    def warnings(self, best: Best) -> list[str]:
-        """Why the best checkpoint of a finished training may be anything but the best."""
+    def warnings(self, best: Best, epochs: int) -> list[str]:
+        """Why the best checkpoint of a training of so many epochs may be anything but the best."""
         cell = self.trainee.cell
         return warnings_of_noise(
             cell.selection,
             best_epoch=best.epoch,
             accuracy=best.accuracy,
-            epochs=cell.recipe.epochs,
+            epochs=epochs,
             images=cell.selection.images(len(self.split)),
             classes=self.trainee.method.cell.classes,
         )

@@ -292,19 +292,19 @@ def test_from_the_command_line(cell: CellFolder, capsys: pytest.CaptureFixture[s
 
 
 def test_named_draws_go_on_and_begin_anew() -> None:
-    draws = NamedDraws(3, "a", 1, device="cpu")
+    draws = NamedDraws("cpu", 3, "a", 1)
     first = draws.uniform(4, low=-1, high=1)
     assert not draws.uniform(4, low=-1, high=1).equal(first)
-    assert NamedDraws(3, "a", 1, device="cpu").uniform(4, low=-1, high=1).equal(first)
+    assert NamedDraws("cpu", 3, "a", 1).uniform(4, low=-1, high=1).equal(first)
     expected = torch.empty(4).uniform_(-1, 1, generator=generator("cpu", 3, "a", 1))
     assert first.equal(expected)
-    assert NamedDraws(3, "b", 1, device="cpu").gaussian(4).dtype == torch.float32
+    assert NamedDraws("cpu", 3, "b", 1).gaussian(4).dtype == torch.float32
     assert draws.integers(2, 3, below=5).shape == (2, 3)
     assert sorted(draws.permutation(6).tolist()) == list(range(6))
 
 
 def test_named_beta_is_numpys_and_goes_on() -> None:
-    draws, plain = NamedDraws(3, "beta", 0, 1, device="cpu"), numpy_generator(3, "beta", 0, 1)
+    draws, plain = NamedDraws("cpu", 3, "beta", 0, 1), numpy_generator(3, "beta", 0, 1)
     for _ in range(2):
         expected = torch.from_numpy(plain.beta(0.5, 0.5, 7)).float()
         assert draws.beta(0.5, 7).equal(expected)

@@ -123,6 +123,12 @@ def test_bad_criteria_get_one_line(by: Any, parts: list[str]) -> None:
         assert part in str(caught.value)
 
 
+def test_patience_has_nothing_to_wait_for_by_the_last_epoch() -> None:
+    recipe = {**SMALL_CELL["recipe"], "patience": 3}
+    with pytest.raises(UserError, match=r"recipe\.patience = 3: waits for a better checkpoint"):
+        small_cell(recipe=recipe, selection={"by": "last"})
+
+
 def test_a_criterion_is_part_of_a_cells_identity_and_survives_json() -> None:
     plain = small_cell()
     assert "by" not in plain.to_json()["selection"]
