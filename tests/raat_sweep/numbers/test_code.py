@@ -49,7 +49,7 @@ def test_the_code_of_fewer_cells_is_named_with_its_cells(tmp_path: Path) -> None
     expected = f"method 'mine' version 1: sha256 {A[:12]}, unlike 3 cells of sha256 {B[:12]}"
     assert note.reason == expected
     assert note.cells == [(rows[0]["cell"], " (seed 0)", "")]
-    layout = Layout("C", ["N"], ["M"], [], [], [note])
+    layout = Layout("C", ["N"], ["M"], [], [], [(CODE_SENTENCE, [note])])
     for text in (to_markdown(layout), to_latex(layout, "t")):
         assert CODE_SENTENCE in text
         assert "sha256 aaaaaaaaaaaa" in text

@@ -14,7 +14,7 @@ from raat_core.cells.folder import CellFolder
 from raat_core.errors import UserError
 from raat_core.files.checksums import write_sealed_json
 from raat_sweep.numbers.accuracies import summarise
-from raat_sweep.numbers.best import notes_on_best
+from raat_sweep.numbers.best import BEST_SENTENCE, notes_on_best
 from raat_sweep.numbers.cited import summarise_cited
 from raat_sweep.numbers.derived import derive
 from raat_sweep.numbers.gaps import Note
@@ -436,7 +436,7 @@ def test_warnings_of_noise_stand_below_the_table_with_row_and_seed(tmp_path: Pat
             [(names[0], " (RAAT, ResNet-18, CIFAR-10, seed 0)", "")],
         )
     ]
-    layout = lay_out(pd.DataFrame(rows), TITLES, "A title", [], warnings=notes)
+    layout = lay_out(pd.DataFrame(rows), TITLES, "A title", [], footnotes=[(BEST_SENTENCE, notes)])
     line = f"- chosen by noise: 0.00%: `{names[0]}` (RAAT, ResNet-18, CIFAR-10, seed 0)\n"
     assert to_markdown(layout).endswith(
         f"\n\nBest checkpoints that chance may have chosen:\n\n{line}"
