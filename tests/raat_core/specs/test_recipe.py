@@ -71,7 +71,11 @@ SCHEDULES: list[tuple[Any, str, Make]] = [
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
-@pytest.mark.parametrize(("schedule", "per", "make"), SCHEDULES, ids=lambda s: str(s)[:50])
+@pytest.mark.parametrize(
+    ("schedule", "per", "make"),
+    SCHEDULES,
+    ids=lambda value: "" if callable(value) else str(value)[:60],
+)
 def test_rates_are_those_of_torch(schedule: Any, per: str, make: Make) -> None:
     steps = {"decay_epochs": [1, 2], "decay_factor": 0.5}
     kind = "steps" if schedule is None else schedule["kind"]
