@@ -6,20 +6,20 @@ method's version and of NUMERICS_VERSION is part of the name of the cell's folde
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, ArchitectureName, DataSetName
 from raat_core.cells.digests import NUMERICS_VERSION, digest_of
-from raat_core.cells.image_folder import ImageFolder
+from raat_core.cells.extra_data import ExtraData, check_labeller
+from raat_core.cells.image_folder import ImageFolder, check_described, register_described
 from raat_core.cells.selection import Selection
 from raat_core.interface.facts import CellFacts
+from raat_core.interface.needs import Checkpoint, NeededCell, needs_of
 from raat_core.interface.registry import (
     BUILT_IN_METHODS,
     attack_class,
@@ -30,7 +30,10 @@ from raat_core.interface.settings import MethodSettings
 from raat_core.specs.precision import FP32, Precision
 from raat_core.specs.recipe import Recipe
 from raat_core.specs.threat_model import ThreatModel
-from raat_core.validation import Growing
+from raat_core.validation import Growing, added, explain
+
+EXTRA_LABELS = "extra_data.labels"
+"""The key of the need for a cell that says the labels of extra data."""
 
 
 class _MethodSchema:
@@ -55,6 +58,13 @@ MethodField: TypeAlias = Annotated[
 ]
 
 
+class Need(NamedTuple):
+    """A cell that another one needs, and the checkpoint that it takes."""
+
+    cell: Cell
+    checkpoint: Checkpoint
+
+
 class Cell(Growing):
     """The full description of one training; equal cells are trained once."""
 
@@ -74,22 +84,20 @@ class Cell(Growing):
         description="Arithmetic of training: fp32, tf32, bf16, or one each for {attack, training}.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random draw.")
+    extra_data: ExtraData | None = added(
+        None, "A second data set of which every batch holds a share."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _register_image_folder(cls, data: Any) -> Any:
         """Before its name is looked up in the catalogue."""
-        if isinstance(data, Mapping) and data.get("image_folder") is not None:
-            with contextlib.suppress(ValidationError):  # It is reported with its key.
-                ImageFolder.model_validate(data["image_folder"]).register()
+        register_described(data)
         return data
 
     @model_validator(mode="after")
     def _check_image_folder(self) -> Cell:
-        if self.image_folder is None and "@" in self.dataset:
-            raise ValueError("image_folder: is missing, which says what this data set is")
-        if self.image_folder is not None and self.dataset != self.image_folder.key:
-            raise ValueError(f"dataset = '{self.dataset}': must be '{self.image_folder.key}'")
+        check_described(self.dataset, self.image_folder)
         return self
 
     @model_validator(mode="after")
@@ -127,6 +135,20 @@ class Cell(Growing):
                 f"architecture = '{self.architecture}': takes images of {taken} channels; "
                 f"those of {self.dataset} have {found}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_extra_data(self) -> Cell:
+        if self.extra_data is not None:
+            self.extra_data.check(self.dataset)
+            self.extra_data.samples_of(self.recipe.batch_size)
+        return self
+
+    @model_validator(mode="after")
+    def _check_needs(self) -> Cell:
+        labeller = self.needs.get(EXTRA_LABELS)
+        if self.extra_data is not None and labeller is not None:
+            check_labeller(self.extra_data.dataset, labeller.cell.dataset, self.dataset)
         return self
 
     @model_validator(mode="after")
@@ -170,14 +192,40 @@ class Cell(Growing):
             raise ValueError(f"selection.by: {attack.kind}: {error}") from None
         return self
 
-    def facts(self, train_size: int | None = None) -> CellFacts:
+    @cached_property
+    def needs(self) -> dict[str, Need]:
+        """The cells that are trained before this one, by the setting that asks for each.
+
+        Those of the method's settings by their keys, and `EXTRA_LABELS`.
+
+        Raises:
+            ValueError: one is no valid cell.
+        """
+        asked = needs_of(self.method)
+        if self.extra_data is not None and self.extra_data.labeller is not None:
+            asked[EXTRA_LABELS] = self.extra_data.labeller
+        return {setting: self._resolved(setting, need) for setting, need in asked.items()}
+
+    def _resolved(self, setting: str, need: NeededCell) -> Need:
+        mine = {key: getattr(self, key) for key in type(self).model_fields}
+        where = setting if setting == EXTRA_LABELS else f"method.{setting}"
+        try:
+            return Need(Cell.model_validate(need.spec(mine)), need.checkpoint)
+        except ValidationError as error:
+            (line, *_) = explain(error, where)
+            raise ValueError(line) from None
+        except ValueError as error:
+            raise ValueError(f"{where}.{error}") from None
+
+    def facts(self, train_size: int | None = None, extra_size: int | None = None) -> CellFacts:
         """What the cell's method is told of it.
 
         Args:
             train_size: training images; without, as the catalogue has them, of which a part that
                 is held out is about a fraction.
+            extra_size: images of the extra data; without, as the catalogue has them.
         """
-        info = DATA_SETS[self.dataset]
+        info, extra = DATA_SETS[self.dataset], self.extra_data
         if train_size is None:
             train_size = self.selection.train_size(info.train_size)
         return CellFacts(
@@ -189,6 +237,8 @@ class Cell(Growing):
             classes=info.classes,
             train_size=train_size,
             seed=self.seed,
+            extra_size=0 if extra is None else extra_size or DATA_SETS[extra.dataset].train_size,
+            extra_per_batch=0 if extra is None else extra.samples_of(self.recipe.batch_size),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -213,6 +263,8 @@ class Cell(Growing):
         attack = self.selection.attack
         if attack is not None and attack_class(attack.kind).version != 1:
             identity["selection_version"] = attack_class(attack.kind).version
+        if self.needs:
+            identity["needs"] = {setting: need.cell.digest for setting, need in self.needs.items()}
         return digest_of(identity, 12)
 
     @cached_property
@@ -224,6 +276,8 @@ class Cell(Growing):
         changed = "".join(f"-{key}-{value}" for key, value in self.method.distinctive().items())
         if self.precision != FP32:
             changed += f"-{self.precision.in_names}"
+        if self.extra_data is not None:
+            changed += f"-extra-{self.extra_data.dataset}"
         readable = f"{self.dataset}_{self.architecture}_{self.threat_model.norm}_{method}{changed}"
         readable = re.sub(r"[^A-Za-z0-9._+-]", "-", readable)[:100]
         return f"{readable}_s{self.seed}_{self.digest}"

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.digests import NUMERICS_VERSION, digest_of
 from raat_core.interface.attack import AttackSettings
+from raat_core.interface.needs import Checkpoint as Checkpoint
 from raat_core.interface.operations import ImageShape
 from raat_core.interface.registry import BUILT_IN_ATTACKS, attack_class, resolve_attack
 from raat_core.specs.threat_model import Norm, ThreatModel, check_epsilon, check_step_size
@@ -107,7 +108,6 @@ Evaluation: TypeAlias = Annotated[
     SerializeAsAny[AttackSettings], BeforeValidator(resolve_attack), EvaluationSchema()
 ]
 """An attack's settings; which ones is for its `kind` to say."""
-Checkpoint: TypeAlias = Literal["best", "last"]
 CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from raat_core.cells.catalogue import DATA_SETS, named_data_sets
 from raat_core.interface.data_set import RegisteredDataSet
@@ -72,3 +73,22 @@ class ImageFolder(Frozen):
             load=load,
         )
         return key
+
+
+def register_described(data: Any) -> None:
+    """Add the `image_folder` of a spec's data to the catalogue, if there is a valid one."""
+    if isinstance(data, Mapping) and data.get("image_folder") is not None:
+        with contextlib.suppress(ValidationError):  # It is reported with its key.
+            ImageFolder.model_validate(data["image_folder"]).register()
+
+
+def check_described(dataset: str, image_folder: ImageFolder | None) -> None:
+    """Refuse a data set's name that is not its image folder's.
+
+    Raises:
+        ValueError: the folder is missing, or another one.
+    """
+    if image_folder is None and "@" in dataset:
+        raise ValueError("image_folder: is missing, which says what this data set is")
+    if image_folder is not None and dataset != image_folder.key:
+        raise ValueError(f"dataset = '{dataset}': must be '{image_folder.key}'")

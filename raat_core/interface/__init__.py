@@ -10,6 +10,7 @@ from raat_core.interface.data_set import DataSetSpec
 from raat_core.interface.draws import Draws
 from raat_core.interface.facts import CellFacts
 from raat_core.interface.method import Method
+from raat_core.interface.needs import NeededCell
 from raat_core.interface.registry import register
 from raat_core.interface.settings import MethodSettings, departure
 from raat_core.interface.step import (
@@ -37,6 +38,7 @@ __all__ = [
     "LogitsMode",
     "Method",
     "MethodSettings",
+    "NeededCell",
     "OnIterate",
     "Start",
     "Step",

@@ -28,11 +28,15 @@ class CellFacts:
     """Training images: `Step.indices` are below it. While settings are checked, where a part is
     held out, it is an estimate."""
     seed: int
+    extra_size: int = 0
+    """Images of the extra data, whose `Step.indices` follow those of the training images."""
+    extra_per_batch: int = 0
+    """Samples of the extra data in a batch of `recipe.batch_size`."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Updates in each epoch."""
-        batches = self.train_size / self.recipe.batch_size
+        batches = self.train_size / (self.recipe.batch_size - self.extra_per_batch)
         return math.floor(batches) if self.recipe.drop_last else math.ceil(batches)
 
     @property

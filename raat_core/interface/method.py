@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from raat_core.interface.facts import CellFacts
@@ -36,6 +37,10 @@ class Method(ABC):
     smooths_labels: ClassVar[bool] = False
     """Whether `loss` takes its supervised term from `Step.cross_entropy`, so that a recipe's label
     smoothing means something. It is refused otherwise, and the first step holds it to be true."""
+    needed: Mapping[str, nn.Module] = MappingProxyType({})
+    """The models of the cells that the settings ask for (`NeededCell`), by setting: trained,
+    frozen, in evaluation mode, on the cell's device. They are there from `start` and before the
+    first step, not in `__init__`."""
 
     def __init__(self, settings: MethodSettings, cell: CellFacts) -> None:
         self.settings = settings

@@ -28,6 +28,15 @@ def _departures(settings: type[MethodSettings]) -> dict[str, FieldInfo]:
     }
 
 
+class CompoundSetting(Growing):
+    """A setting of several values, for which a word stands in names of cells and in tables."""
+
+    @property
+    def in_names(self) -> str:
+        """That word."""
+        raise NotImplementedError
+
+
 class MethodSettings(Growing):
     """Base of all methods' settings; a subclass narrows `name` to a Literal."""
 
@@ -72,6 +81,7 @@ class MethodSettings(Growing):
         for name, field in type(self).model_fields.items():
             usual = preset.get(name, field.get_default(call_default_factory=True))
             if getattr(self, name) != usual:  # One without a default always is distinctive.
-                key = field.alias or name
-                distinctive[key] = mine[key]
+                key, value = field.alias or name, getattr(self, name)
+                is_compound = isinstance(value, CompoundSetting)
+                distinctive[key] = value.in_names if is_compound else mine[key]
         return distinctive

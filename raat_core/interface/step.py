@@ -83,7 +83,15 @@ class Step(Protocol):
 
     @property
     def indices(self) -> Tensor:
-        """(B,) int64 positions in the training set, for methods that remember samples."""
+        """(B,) int64 positions in the training set, for methods that remember samples.
+
+        Those of extra data follow: they are from `CellFacts.train_size` on.
+        """
+        ...
+
+    @property
+    def extra(self) -> Tensor:
+        """(B,) bool: which samples are of the recipe's extra data; they stand last in the batch."""
         ...
 
     @property
