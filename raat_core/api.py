@@ -28,6 +28,7 @@ from raat_core.cells.evaluations import (
 )
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
+from raat_core.cells.needs import require_needs
 from raat_core.cells.spec import read_cell, write_spec
 from raat_core.cells.weights import read_weights
 from raat_core.data.dataset import DataSet, load_data_set
@@ -71,11 +72,13 @@ def train(
     device: str = "auto",
     data_root: Path | None = None,
     data: DataSet | None = None,
+    extra: DataSet | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
     """Train a cell in `folder`, or go on where an earlier call stopped; returns the folder.
 
-    A finished cell is not trained again. On SIGTERM, SIGUSR2 and Ctrl-C the state is saved. While
+    A finished cell is not trained again. Cells that it needs are to lie beside its folder, trained,
+    each in a folder of its name. On SIGTERM, SIGUSR2 and Ctrl-C the state is saved. While
     another process trains this cell, it is waited for.
 
     Args:
@@ -84,12 +87,13 @@ def train(
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
         data_root: where data lies; without, the environment's RAAT_DATA, or `data`.
         data: a data set to use instead of loading the cell's.
+        extra: the same, of its extra data.
         reporter: is told of every step and epoch.
 
     Raises:
         Interrupted: by a signal, after saving.
-        UserError: bad files, a loss that is not finite, a folder that cannot be written, or
-            that was moved or taken by another process meanwhile.
+        UserError: a cell that it needs is not trained, bad files, a loss that is not finite, a
+            folder that cannot be written, or that was moved or taken by another process meanwhile.
     """
     cell_folder = CellFolder(folder)
     write_spec(cell_folder, cell)
@@ -97,10 +101,14 @@ def train(
         if cell_folder.manifest.exists():
             _require_finished(cell_folder, cell)
             return folder
+        require_needs(cell_folder, cell)
+        if cell.extra_data is not None and extra is None:
+            extra = load_data_set(cell.extra_data.dataset, data_root, stop.check)
         training = Training(
             cell=cell,
             folder=cell_folder,
             data=data or load_data_set(cell.dataset, data_root, stop.check),
+            extra=extra,
             device=pick_device(device),
             check_stop=stop.check,
             reporter=reporter or Reporter(),

@@ -20,6 +20,7 @@ from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation, EvaluationList, attacks_on, check_attack
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
+from raat_core.cells.needs import require_needs
 from raat_core.cells.spec import read_cell, write_spec
 from raat_core.commands.options import make_parser
 from raat_core.commands.show import best_lines, describe
@@ -104,7 +105,10 @@ def _read_cell(options: argparse.Namespace, attacks: tuple[Evaluation, ...] | No
         except ValueError as error:
             raise UserError(f"attacks: {error}") from None
     options.folder = options.folder or Path("results/cells") / cell.name
-    write_spec(CellFolder(options.folder), cell)
+    folder = CellFolder(options.folder)
+    write_spec(folder, cell)
+    if not folder.manifest.exists():
+        require_needs(folder, cell)
     return cell
 
 
@@ -226,7 +230,10 @@ def _show(options: argparse.Namespace) -> None:
     path = Path(options.cell)
     if not path.is_dir():
         cell = parse(Cell, *_read_data(options.cell))
-        print(json.dumps({"name": cell.name, **cell.to_json()}, indent=2, ensure_ascii=False))
+        described: dict[str, Any] = {"name": cell.name, **cell.to_json()}
+        if cell.needs:
+            described["needs"] = {setting: need.cell.name for setting, need in cell.needs.items()}
+        print(json.dumps(described, indent=2, ensure_ascii=False))
         return
     print(describe(CellFolder(path)))
 

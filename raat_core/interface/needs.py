@@ -97,11 +97,11 @@ class NeededCell(CompoundSetting):
         return {**needing, "extra_data": None, **given}
 
     def mapped(self, change: Callable[[NeededCell], NeededCell]) -> NeededCell:
-        """This need, with `change` made of those that its own method has."""
+        """The same need, with `change` made of those that its own method has."""
         return self.replace({"method": with_needs(self.method, change)})
 
     def replace(self, changes: Mapping[str, object]) -> NeededCell:
-        """This need with other values under some keys."""
+        """The same need with other values under some keys."""
         given = {key: getattr(self, key) for key in type(self).model_fields}
         return type(self).model_validate({**given, **changes})
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from raat_core.cells.cell import Cell
+from raat_core.cells.cell import EXTRA_LABELS, Cell
 from raat_core.cells.extensions import extensions_of
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import write_history
 from raat_core.cells.spec import write_spec
 from raat_core.data.augment import augment
-from raat_core.data.dataset import DataSet
+from raat_core.data.dataset import DataSet, Split
 from raat_core.errors import Interrupted
 from raat_core.fast.arithmetic import use_ieee_arithmetic
-from raat_core.fast.switches import fast_paths_from_environment
+from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import git_commit, hardware, now, scheduler_job
 from raat_core.randomness import generator
 from raat_core.training.checks import explaining_lone_values, require_finite
+from raat_core.training.extra import JoinedSplit, require_extra, with_extra
+from raat_core.training.needed import labelled, load_needed, models_of_settings
 from raat_core.training.outputs import write_results
 from raat_core.training.reporter import Reporter, Row
 from raat_core.training.selection import Selector, splits
@@ -45,20 +48,40 @@ class Training:
     reporter: Reporter = field(default_factory=Reporter)
     check_lock: Callable[[], None] = lambda: None
     """Called before anything is written; raises if the folder is not this process's any more."""
+    extra: DataSet | None = None
+    """The data set that the cell's `extra_data` names, if it has any."""
 
     def __post_init__(self) -> None:
+        if (self.extra is None) != (self.cell.extra_data is None):
+            raise ValueError("extra: must be given where the cell has extra data, and only there")
         train, selection = splits(self.cell, self.data)
         fast = fast_paths_from_environment()
+        self.train_split: Split | JoinedSplit
         self.train_split, selection_split = (
             replace(split.to(self.device), memory_format=fast.memory_format)
             for split in (train, selection)
         )
         use_ieee_arithmetic()
-        self.trainee = Trainee.build(self.cell, self.device, fast, len(train))
+        self.needed = load_needed(self.cell, self.folder, self.device, fast)
+        extra_size = 0 if self.extra is None else len(self.extra.train)
+        self.trainee = Trainee.build(self.cell, self.device, fast, len(train), extra_size)
+        self.trainee.method.needed = models_of_settings(self.needed)
+        if self.extra is not None:
+            self.train_split = self._joined(self.train_split, self.extra, fast)
         self.steps_per_epoch = self.trainee.method.cell.steps_per_epoch
         self.selector = Selector(self.trainee, selection_split, self.check_stop)
-        self.store = ResumeStore(self.folder.resume, self.cell.digest, extensions_of(self.cell))
+        needs = {setting: one.to_json() for setting, one in self.needed.items()}
+        self.store = ResumeStore(
+            self.folder.resume, self.cell.digest, extensions_of(self.cell), needs
+        )
         self.progress = Progress()
+
+    def _joined(self, train: Split, extra: DataSet, fast: FastPaths) -> JoinedSplit:
+        """Training images and extra ones, labelled, on the device."""
+        images = require_extra(extra, self.data, EXTRA_LABELS in self.needed).to(self.device)
+        images = replace(images, memory_format=fast.memory_format)
+        batch_size = self.cell.selection.batch_size
+        return JoinedSplit(train, labelled(images, self.needed, batch_size, fast, self.check_stop))
 
     def run(self) -> None:
         """Train to the end and write the cell's files; continues where an earlier run stopped.
@@ -91,9 +114,7 @@ class Training:
         best = self.progress.best
         assert best is not None, "the last epoch is always evaluated"
         warnings = self.selector.warnings(best, self.progress.epoch)
-        write_results(
-            self.folder, self.trainee, self.progress, best, warnings, data_sha256=self.data.sha256
-        )
+        write_results(self.folder, self.trainee, self.progress, best, warnings, self._sources())
         self.store.remove()
 
     def _has_lost_patience(self) -> bool:
@@ -104,6 +125,15 @@ class Training:
         # Only where the last epoch was evaluated: its models are reported, too.
         evaluated = progress.history[-1]["clean_accuracy"] is not None
         return evaluated and progress.epoch - progress.best.epoch >= patience
+
+    def _sources(self) -> dict[str, Any]:
+        """What the weights were made from, for the manifest."""
+        sources: dict[str, Any] = {"data_sha256": self.data.sha256}
+        if self.extra is not None:
+            sources["extra_data_sha256"] = self.extra.sha256
+        if self.needed:
+            sources["needs"] = self.store.needs
+        return sources
 
     def _begin_session(self) -> None:
         self.progress.sessions.append(
@@ -141,12 +171,13 @@ class Training:
         self.reporter.epoch_done(row, self.cell.recipe.epochs)
 
     def _run_steps(self) -> None:
-        progress, batch_size = self.progress, self.cell.recipe.batch_size
+        progress, facts = self.progress, self.trainee.method.cell
         self.trainee.model.train()
         draws = generator("cpu", self.cell.seed, "shuffle", progress.epoch)
-        order = torch.randperm(len(self.train_split), generator=draws).to(self.device)
-        batches = torch.split(order, batch_size)[: self.steps_per_epoch]
-        for indices in batches[progress.step :]:
+        order = torch.randperm(facts.train_size, generator=draws).to(self.device)
+        batches = torch.split(order, facts.recipe.batch_size - facts.extra_per_batch)
+        batches = batches[: facts.steps_per_epoch]
+        for indices in with_extra(batches, facts, progress.epoch)[progress.step :]:
             self.check_stop()
             step = self.trainee.draw(self.train_split, indices, progress.epoch, progress.step)
             with explaining_lone_values(self.cell, progress):
@@ -186,7 +217,7 @@ class Training:
     def _augmented(self) -> Iterator[Tensor]:
         """The training images in their order, augmented once, batch by batch."""
         cell, split = self.cell, self.train_split
-        positions = torch.arange(len(split), device=split.labels.device)
+        positions = torch.arange(self.trainee.method.cell.train_size, device=self.device)
         for number, indices in enumerate(torch.split(positions, cell.recipe.batch_size)):
             self.check_stop()
             images, _ = split.batch(indices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,12 +27,17 @@ def write_results(
     progress: Progress,
     best: Best,
     warnings: Sequence[str],
-    *,
-    data_sha256: str | None,
+    sources: Mapping[str, Any],
 ) -> None:
     """Write a finished cell's files; the manifest, which says that they are whole, is the last.
 
-    `warnings` are what is to be known of how the best checkpoint was chosen.
+    Args:
+        folder: the cell's.
+        trainee: what was trained.
+        progress: at the end.
+        best: the best checkpoint.
+        warnings: what is to be known of how it was chosen.
+        sources: what the weights were made from, under keys of the manifest.
     """
     cell = trainee.cell
     last = snapshot(trainee.reported)
@@ -62,7 +67,7 @@ def write_results(
         },
         "weights_sha256": checksums,
         "history_sha256": history_sha256,
-        "data_sha256": data_sha256,
+        **sources,
         "versions": versions(),
         **as_metadata(extensions_of(cell)),
         **_counted_operations(cell),

@@ -24,6 +24,8 @@ from raat_core.training.trainee import Trainee
 Tensors = dict[str, Tensor]
 _NOT_THE_OPTIMISERS = ("model.", "method.", "average.", "progress.", "best.")
 """How names of other tensors in a state begin."""
+Needs = Mapping[str, Mapping[str, str]]
+"""What the manifest says of needed cells, by setting."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,16 @@ class Progress:
 class ResumeStore:
     """The folder `resume` of a cell: the state now and the one before."""
 
-    def __init__(self, folder: Path, digest: str, extensions: Sequence[Extension] = ()) -> None:
-        self.folder = folder
-        self.digest = digest
-        self.extensions = extensions
-        """Of plugins, whose code a state has to be continued with."""
+    def __init__(
+        self,
+        folder: Path,
+        digest: str,
+        extensions: Sequence[Extension] = (),
+        needs: Needs | None = None,
+    ) -> None:
+        self.folder, self.digest = folder, digest
+        self.extensions, self.needs = extensions, needs or {}
+        """Plugins' code and needed cells' weights, with which a state has to be continued."""
         self.newest = self.folder / "state.safetensors"
         self.previous = self.folder / "state.previous.safetensors"
 
@@ -105,6 +112,7 @@ class ResumeStore:
             "sessions": progress.sessions,
             "epoch_seconds": progress.epoch_seconds,
             **as_metadata(self.extensions),
+            **({"needs": self.needs} if self.needs else {}),
         }
         if progress.terms:
             arrays.update(_prefixed("progress.", {"terms": torch.stack(progress.terms)}))
@@ -152,6 +160,7 @@ class ResumeStore:
         if metadata["digest"] != self.digest:
             raise UserError(f"{path} belongs to another cell: {metadata['digest']}")
         require_same_code(metadata, self.extensions, self.folder)
+        self._require_needs(metadata.get("needs", {}))
         tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         trainee.model.load_state_dict(_unprefixed("model.", tensors))
         device = next(trainee.model.parameters()).device
@@ -177,6 +186,17 @@ class ResumeStore:
             epoch_seconds=metadata["epoch_seconds"],
             best=Best(**best, weights=_unprefixed("best.", tensors)) if best else None,
         )
+
+    def _require_needs(self, before: Needs) -> None:
+        """Refuse to go on with other weights of needed cells than a training began with."""
+        for setting, now in self.needs.items():
+            then = before.get(setting, {}).get("weights_sha256", "")
+            if then != now["weights_sha256"]:
+                raise UserError(
+                    f"{setting}: the {now['checkpoint']} weights of cell {now['cell']} are "
+                    f"{now['weights_sha256']:.12} now, and this training began with {then:.12}; "
+                    f"put those back, or remove {self.folder} to start it again"
+                )
 
     def remove(self) -> None:
         """Delete the folder: the cell is finished."""

@@ -24,6 +24,7 @@ from raat_core.interface.losses import smoothed_cross_entropy
 from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, OnIterate, Start
 from raat_core.models.modes import in_mode, statistics_at_rest
 from raat_core.randomness import NamedDraws, generator
+from raat_core.training.extra import JoinedSplit
 from raat_core.training.perturbation import Remembered
 from raat_core.validation import suggest
 
@@ -51,8 +52,8 @@ class TrainingStep:
 
     @classmethod
     def draw(
-        cls, cell: Cell, model: nn.Module, frozen: FrozenModels, split: Split, indices: Tensor,
-        views: int, epoch: int, number: int, facts: CellFacts | None = None,
+        cls, cell: Cell, model: nn.Module, frozen: FrozenModels, split: Split | JoinedSplit,
+        indices: Tensor, views: int, epoch: int, number: int, facts: CellFacts | None = None,
     ) -> TrainingStep:  # fmt: skip
         """Fetch the samples at `indices` and augment them `views` times.
 
@@ -69,6 +70,11 @@ class TrainingStep:
         )
         facts = facts or cell.facts()
         return cls(cell, model, frozen, epoch, number, augmented, natural, labels, indices, facts)
+
+    @property
+    def extra(self) -> Tensor:
+        """See `Step.extra`."""
+        return self.indices >= self.facts.train_size
 
     @property
     def learning_rate(self) -> float:

@@ -17,6 +17,7 @@ from raat_core.interface.method import Method
 from raat_core.interface.registry import build_method
 from raat_core.models.build import build_model_for
 from raat_core.training.averages import RecipeAverage, build_average
+from raat_core.training.extra import JoinedSplit
 from raat_core.training.optimisers import Optimiser, build_optimiser
 from raat_core.training.perturbation import Remembered, WeightPerturbation, build_perturbation
 from raat_core.training.step import TrainingStep
@@ -38,8 +39,9 @@ class Trainee:
 
     @classmethod
     def build(
-        cls, cell: Cell, device: torch.device, fast: FastPaths, train_size: int | None = None
-    ) -> Trainee:
+        cls, cell: Cell, device: torch.device, fast: FastPaths, train_size: int | None = None,
+        extra_size: int | None = None,
+    ) -> Trainee:  # fmt: skip
         """As it is before the first step; weights are a function of the cell's seed.
 
         Args:
@@ -47,6 +49,7 @@ class Trainee:
             device: where.
             fast: which quicker ways are taken.
             train_size: training images; without, as `Cell.facts` has it.
+            extra_size: images of the extra data; the same.
 
         Raises:
             UserError: the recipe averages weights, and the method reports a model of its own.
@@ -54,7 +57,7 @@ class Trainee:
         recipe = cell.recipe
         model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
         model.to(memory_format=fast.memory_format)
-        method = build_method(cell.method, cell.facts(train_size))
+        method = build_method(cell.method, cell.facts(train_size, extra_size))
         if recipe.averaging and next(iter(method.evaluated(model).values())) is not model:
             raise UserError(
                 f"recipe.averaging: method '{cell.method.name}' reports a model of its own"
@@ -69,7 +72,9 @@ class Trainee:
             perturbation=build_perturbation(recipe, model),
         )
 
-    def draw(self, split: Split, indices: Tensor, epoch: int, number: int) -> TrainingStep:
+    def draw(
+        self, split: Split | JoinedSplit, indices: Tensor, epoch: int, number: int
+    ) -> TrainingStep:
         """The step on the samples at `indices` (B,), the `number`th of an epoch (both from 0)."""
         method = self.method
         return TrainingStep.draw(

@@ -70,6 +70,7 @@ class FakeStep:
     average: nn.Module | None = None
     attack_batchnorm: BatchNormMode = "eval"
     indices: Tensor = field(init=False)
+    extra: Tensor = field(init=False)
     forwards: list[Forward] = field(default_factory=list)
     attacks: list[Attack] = field(default_factory=list)
     betas: list[tuple[float, int]] = field(default_factory=list)
@@ -77,6 +78,7 @@ class FakeStep:
 
     def __post_init__(self) -> None:
         self.indices = torch.arange(len(self.labels))
+        self.extra = torch.zeros(len(self.labels), dtype=torch.bool)
 
     def stacked_views(self) -> tuple[Tensor, Tensor]:
         return torch.cat(self.views), self.labels.repeat(len(self.views))
