@@ -30,6 +30,9 @@ TOY_METHOD = Path(__file__).parent / "toy_method.py"
 ATTACK_PLUGIN = Path(__file__).parent / "attack_plugin.py"
 """Attacks that are not: `square` and `fgsm`."""
 
+TOY_DISTILLATION = Path(__file__).parent / "toy_distillation.py"
+"""Another one, which needs a teacher."""
+
 SMALL_CELL: dict[str, Any] = {
     "dataset": "digits",
     "architecture": "resnet-mini",

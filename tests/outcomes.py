@@ -59,16 +59,16 @@ class StopAt:
             raise Interrupted(15)
 
 
-def run_with_stops(cell: Cell, folder: Path, data: DataSet, every: int) -> tuple[CellFolder, int]:
+def run_with_stops(
+    cell: Cell, folder: Path, data: DataSet, every: int, **options: Any
+) -> tuple[CellFolder, int]:
     """Train with an interruption at every `every`-th chance; returns the number of sessions."""
     sessions = 0
     while True:
         sessions += 1
-        training = Training(
-            cell, CellFolder(folder), data, torch.device("cpu"), check_stop=StopAt(every)
-        )
+        device, stop = torch.device("cpu"), StopAt(every)
         try:
-            training.run()
+            Training(cell, CellFolder(folder), data, device, check_stop=stop, **options).run()
         except Interrupted:
             continue
         return CellFolder(folder), sessions

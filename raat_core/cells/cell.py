@@ -192,6 +192,12 @@ class Cell(Growing):
             raise ValueError(f"selection.by: {attack.kind}: {error}") from None
         return self
 
+    @property
+    def data_sets(self) -> list[str]:
+        """Names of those that its training needs."""
+        extra = [] if self.extra_data is None else [self.extra_data.dataset]
+        return list(dict.fromkeys([self.dataset, *extra]))
+
     @cached_property
     def needs(self) -> dict[str, Need]:
         """The cells that are trained before this one, by the setting that asks for each.

@@ -92,8 +92,9 @@ def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 
     if epochs > done and epochs % selection.every:
         looks += 1  # The last epoch always is evaluated.
     looks = max(0, looks)
-    updates = max(0, epochs - done) * train_size * step.flop(model)
-    beside = train_size * _beside(cell.recipe, step, done, looks).flop(model)
+    samples = train_size * batch_growth(cell)
+    updates = max(0, epochs - done) * samples * step.flop(model)
+    beside = samples * _beside(cell.recipe, step, done, looks).flop(model)
     times = 2 if cell.recipe.averaging and cell.recipe.averaging.evaluate_other else 1
     return updates + beside + times * looks * look_flop(cell, accuracies)
 
@@ -129,6 +130,12 @@ def look_flop(cell: Cell, accuracies: Accuracies | None = None) -> float:
         attacked = evaluation_passes(selection.attack, classes, accuracies)
     model = operations_of(cell)
     return size * Passes(forwards=1).flop(model) + selection.images(size) * attacked.flop(model)
+
+
+def batch_growth(cell: Cell) -> float:
+    """By what extra data multiplies the samples of an epoch."""
+    whole, extra = cell.recipe.batch_size, cell.facts().extra_per_batch
+    return whole / (whole - extra)
 
 
 def _evaluated(epochs: int, every: int) -> int:

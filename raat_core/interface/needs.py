@@ -96,10 +96,6 @@ class NeededCell(CompoundSetting):
             given.setdefault("image_folder", None)
         return {**needing, "extra_data": None, **given}
 
-    def mapped(self, change: Callable[[NeededCell], NeededCell]) -> NeededCell:
-        """The same need, with `change` made of those that its own method has."""
-        return self.replace({"method": with_needs(self.method, change)})
-
     def replace(self, changes: Mapping[str, object]) -> NeededCell:
         """The same need with other values under some keys."""
         given = {key: getattr(self, key) for key in type(self).model_fields}

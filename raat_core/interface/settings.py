@@ -73,6 +73,14 @@ class MethodSettings(Growing):
         """These settings with other values under some config keys (pydantic's error for bad)."""
         return type(self).model_validate({**self.model_dump(by_alias=True), **changes})
 
+    def shown(self, key: str, value: object) -> object:
+        """What tables and figures print for a value given under a config key."""
+        for name, field in type(self).model_fields.items():
+            mine = getattr(self, name)
+            if key == (field.alias or name) and isinstance(mine, CompoundSetting):
+                return mine.in_names
+        return value
+
     def distinctive(self) -> dict[str, object]:
         """The settings that differ from their variant's preset, under their config keys."""
         preset = self.preset("released" if self.variant == "released" else "paper")

@@ -94,6 +94,14 @@ def prepared(wildcards):
     return ancient([f"{DATA}/{dataset}.json"]) if dataset in PLAN.prepared else []
 
 
+def ingredients(wildcards):
+    """What a cell's training needs: decoded data sets, and trained cells."""
+    cell = PLAN.cells[wildcards.cell]
+    data = [f"{DATA}/{name}.json" for name in cell.data_sets if name in PLAN.prepared]
+    helpers = [trained(need.cell.name) for need in cell.needs.values()]
+    return ancient([*data, *dict.fromkeys(helpers)])
+
+
 def cell_spec(wildcards):
     """A cell's spec as JSON on one line."""
     return json.dumps(PLAN.cells[wildcards.cell].to_json(), sort_keys=True)

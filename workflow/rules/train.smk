@@ -4,7 +4,7 @@
 # nothing in the folder of a finished cell.
 rule train:
     input:
-        data=prepared,
+        ingredients,
     output:
         trained=f"{CELLS}/{{cell}}/trained.json",
     log:
@@ -30,7 +30,7 @@ rule train:
 # process takes to start.
 rule train_and_attack:
     input:
-        data=prepared,
+        ingredients,
     output:
         attacked=f"{CELLS}/{{cell}}/run_{{attacks}}.json",
     log:

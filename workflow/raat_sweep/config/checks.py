@@ -16,6 +16,7 @@ from raat_sweep.config.attacks import AttackEntry
 from raat_sweep.config.fields import ConfigFields
 from raat_sweep.config.grid import Grid
 from raat_sweep.config.items import Claim, Comparison, Figure, Item, Table
+from raat_sweep.config.needs import check_needs
 
 ITEM_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,99}"
 """Also a file's name, which file systems bound."""
@@ -31,6 +32,7 @@ def check_agreement(config: ConfigFields) -> None:
     _check_data_sets(config)
     for name, item in config.items.items():
         _check_item(config, name, item)
+    check_needs(config)
     _check_derived(config)
     for name, item in config.items.items():
         if isinstance(item, Comparison):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from raat_core.cells.evaluations import EvaluationSchema
+from raat_core.cells.extra_data import ExtraDataSettings
 from raat_core.cells.selection import WORDS, Selection, SelectionBase
 from raat_core.interface.attack import AttackSettings
 from raat_core.interface.registry import resolve_attack
@@ -15,6 +16,7 @@ from raat_core.specs.recipe import Recipe
 from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import added
 from raat_sweep.config.attacks import AttackEntry
+from raat_sweep.config.data_sets import DataSetName
 
 
 def _resolve(value: object) -> object:
@@ -46,8 +48,18 @@ class SelectionEntry(SelectionBase):
         return Selection.model_validate({**others, "by": by})
 
 
+class ExtraDataEntry(ExtraDataSettings):
+    """A second data set of which every batch holds a share."""
+
+    dataset: DataSetName = Field(description="Data set, by name.")
+
+
 class RecipeEntry(Recipe):
-    """A recipe, with a selection of its own if it needs one."""
+    """A recipe by name, and what else cells of that name share."""
+
+    extra_data: ExtraDataEntry | None = added(
+        None, "A second data set of which every batch holds a share: {dataset, share, labels}."
+    )
 
     selection: SelectionEntry | None = added(
         None, "How the best checkpoint is chosen, in place of the config's `selection`."

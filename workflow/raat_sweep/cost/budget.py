@@ -31,6 +31,10 @@ from raat_sweep.cost.timed_runs import read_accuracies, read_throughput
 from raat_sweep.plan.plan import Plan
 from raat_sweep.results.listing import names_in
 
+HELPERS = "needed cells"
+"""The line of cells that those of the items need and that stand in none of them; no item has such
+a name."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -94,7 +98,11 @@ def estimate(plan: Plan, items: Sequence[str] = (), gpu: str | None = None) -> B
     for item in items:
         if item not in plan.config.items:
             raise UserError(f"item '{item}'{suggest(item, plan.config.items)}")
-    jobs = {item: _jobs_of(plan, item) for item in dict.fromkeys(items or plan.config.items)}
+    jobs: dict[str, _Jobs] = {
+        item: _jobs_of(plan, item) for item in dict.fromkeys(items or plan.config.items)
+    }
+    if helpers := plan.helpers_of(jobs):
+        jobs[HELPERS] = {cell: [] for cell in helpers}
     everything = _merged(jobs.values())
     throughput = read_throughput(Path(plan.config.results), plan.cells)
     if gpu is None:
@@ -103,7 +111,7 @@ def estimate(plan: Plan, items: Sequence[str] = (), gpu: str | None = None) -> B
         hardware = throughput.find(gpu)
     estimator = _Estimator(plan, throughput, hardware)
     left = {cell: estimator.remaining(cell, lists) for cell, lists in everything.items()}
-    counts = Counter(cell for cells in jobs.values() for cell in cells)
+    counts = Counter(cell for item, cells in jobs.items() for cell in cells if item != HELPERS)
     return Budget(
         hardware=hardware,
         on_gpu=throughput.is_gpu(hardware),

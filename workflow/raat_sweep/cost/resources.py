@@ -16,6 +16,7 @@ from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation
 from raat_core.cost.flop import (
     Accuracies,
+    batch_growth,
     evaluation_flop,
     look_flop,
     operations_of,
@@ -116,7 +117,7 @@ def _size_of_training(cell: Cell) -> float:
     """FLOP with the costliest method."""
     steps, data = cell.threat_model.steps, DATA_SETS[cell.dataset]
     step = Passes(gradients=ATTACKS_A_STEP * steps, updates=ATTACKS_A_STEP)
-    images = data.train_size * step.flop(operations_of(cell))
+    images = data.train_size * batch_growth(cell) * step.flop(operations_of(cell))
     return cell.recipe.epochs * (images + look_flop(cell) / cell.selection.every)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,24 +18,32 @@ _LOG_NAME = re.compile(
 )
 """`<cell>.log`, `<cell>_<attack list>.log`, or `<cell>_<attack list>_<shard>of<shards>.log`."""
 _EXIT_CODE = re.compile(r"its command exited with \d+$")
+Needs = Mapping[str, Mapping[str, str]]
+"""By name of a cell, the names of those that it needs, by the setting that asks for each."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a log says last."""
+    """What a log says last, of a cell or of one that it waits for."""
 
     reason: str
     """One line of printable characters."""
-    log: Path
+    log: Path | None
     at: float
-    """When the log was last written, in seconds since 1970."""
+    """When the log was last written, in seconds since 1970; 0 without one."""
+
+    @property
+    def log_name(self) -> str:
+        """The log's path; empty if none says more."""
+        return "" if self.log is None else str(self.log)
 
 
 class Failures:
     """The failures that the logs below a results folder tell of; the folder is listed once."""
 
-    def __init__(self, results: Path) -> None:
+    def __init__(self, results: Path, needs: Needs | None = None) -> None:
+        self._needs = needs or {}
         self._logs: dict[str, list[tuple[float, Path]]] = {}
         shared: dict[tuple[str, str], list[tuple[float, str, Path]]] = {}
         for rule in ("train", "attack"):
@@ -55,6 +63,22 @@ class Failures:
             self._logs.setdefault(cell, []).extend(kept)
 
     def of(self, folder: CellFolder) -> Failure | None:
+        """Why the cell is not done, by its own logs or by those of the cells that it waits for."""
+        return self._own(folder) or self._waiting(folder)
+
+    def _waiting(self, folder: CellFolder) -> Failure | None:
+        """That a cell was not started, because one that it needs is not trained; and why that."""
+        for setting, helper in self._needs.get(folder.path.name, {}).items():
+            needed = CellFolder(folder.path.parent / helper)
+            if folder.manifest.exists() or needed.manifest.exists():
+                continue
+            cause, what = self.of(needed), f"it waits for its {setting}, which is not trained"
+            if cause is None:
+                return Failure(f"{what} (cell {helper})", None, 0.0)
+            return Failure(f"{what}: {cause.reason} (cell {helper})", cause.log, cause.at)
+        return None
+
+    def _own(self, folder: CellFolder) -> Failure | None:
         """Why the cell is not trained, or if it is trained, why it is not attacked.
 
         Snakemake empties a rule's log when it starts the rule again, so that a cell that is not

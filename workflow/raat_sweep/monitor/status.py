@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raat_core.cells.needs import needed_folder
 from raat_sweep.monitor.cell_work import CellWork
 from raat_sweep.monitor.failures import Failure, Failures
 from raat_sweep.monitor.jobs import STATES, Job, State
@@ -41,8 +42,19 @@ def status_of(work: CellWork, jobs: Sequence[Job], failures: Failures, now: floa
         return Status("lost", worst, worst.note, worst.at)
     if worst or failure:
         return _failed(worst, failure)
-    note = "last change {age} ago" if work.progress.epoch else ""
+    note = "last change {age} ago" if work.progress.epoch else _awaited(work)
     return Status("trained" if work.is_trained else "waiting", None, note, work.changed_at)
+
+
+def _awaited(work: CellWork) -> str:
+    """The note of a cell that others are trained for first."""
+    needs = {} if work.is_trained else work.cell.needs
+    settings = [
+        setting
+        for setting, need in needs.items()
+        if not needed_folder(work.folder, need).manifest.exists()
+    ]
+    return f"for its {', '.join(settings)}" if settings else ""
 
 
 def _urgency(job: Job) -> int:
@@ -61,7 +73,7 @@ def _failed(job: Job | None, failure: Failure | None) -> Status:
     The plugin notes its own in the log, too.
     """
     if failure is not None and (job is None or failure.at >= job.sent_at):
-        return Status("failed", job, cause=failure.reason, log=str(failure.log))
+        return Status("failed", job, cause=failure.reason, log=failure.log_name)
     return Status("failed", job, cause=job.cause if job else "")
 
 

@@ -29,7 +29,9 @@ ROW = [*PLACE, "method", "variant"]
 Values = dict[str, Any]
 
 
-def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
+def measure(
+    rows: Sequence[dict[str, Any]], cells: Path, failures: Failures | None = None
+) -> pd.DataFrame:
     """Fill in what the records say: columns `accuracy` (percent), `samples`, `gap`, `log`.
 
     A record that is missing or damaged leaves NaN, 0 samples, and the reason in `gap`: `not
@@ -38,8 +40,9 @@ def measure(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
     Args:
         rows: from `PlannedItem.rows`: `cell` and `record` name the file.
         cells: the folder of all cells.
+        failures: that logs tell of; without, those beside `cells`.
     """
-    failures = Failures(cells.parent)
+    failures = failures or Failures(cells.parent)
     if not rows:
         return pd.DataFrame(columns=[*_KEYS, *MEASURED])
     return pd.DataFrame(

@@ -23,6 +23,7 @@ def measure_figure(
     panels: Mapping[str, Mapping[str, Any]],
     derived: Mapping[str, Mapping[str, Any]],
     cells: Path,
+    failures: Failures | None = None,
 ) -> pd.DataFrame:
     """`measure` (with what is derived) or `curves`, as each panel's x asks for; columns as there.
 
@@ -32,20 +33,22 @@ def measure_figure(
     others = [row for row in rows if panels[row["panel"]]["x"] != "epoch"]
     frames = []
     if over_epochs:
-        frames.append(curves(over_epochs, cells))
+        frames.append(curves(over_epochs, cells, failures))
     if others:
-        frames.append(derive(measure(others, cells), derived))
+        frames.append(derive(measure(others, cells, failures), derived))
     points = pd.concat(frames, ignore_index=True)
     pairs = zip(points["panel"], points["metric"], strict=True)
     return points[[metric in panels[panel]["metrics"] for panel, metric in pairs]]
 
 
-def curves(rows: Sequence[dict[str, Any]], cells: Path) -> pd.DataFrame:
+def curves(
+    rows: Sequence[dict[str, Any]], cells: Path, failures: Failures | None = None
+) -> pd.DataFrame:
     """One row per evaluated epoch of every cell's history: `x` is the epoch.
 
     A cell without evaluated epochs leaves one row with NaN, and the reason in `gap`.
     """
-    failures = Failures(cells.parent)
+    failures = failures or Failures(cells.parent)
     frames = [
         _curve(CellFolder(cells / row["cell"]), row["metric"], failures).assign(
             **{key: value for key, value in row.items() if key != "x"}

@@ -40,7 +40,7 @@ def _because(what: str, cell: CellFolder, failures: Failures) -> dict[str, str]:
     failure = failures.of(cell)
     if failure is None:
         return {"gap": what, "log": ""}
-    return {"gap": f"{what}: {failure.reason}", "log": str(failure.log)}
+    return {"gap": f"{what}: {failure.reason}", "log": failure.log_name}
 
 
 @dataclass(frozen=True)

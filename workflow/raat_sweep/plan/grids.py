@@ -14,6 +14,7 @@ from raat_sweep.config.config import Config
 from raat_sweep.config.grid import Grid
 from raat_sweep.config.items import Figure, Panel, Table
 from raat_sweep.plan.data_sets import DataSets
+from raat_sweep.plan.needs import NamedNeeds
 from raat_sweep.plan.points import Part, Point, distinct_points
 
 
@@ -22,6 +23,7 @@ class Grids:
 
     def __init__(self, config: Config, data_sets: DataSets) -> None:
         self._config, self._data_sets = config, data_sets
+        self._needs = NamedNeeds(config, data_sets)
 
     def parts_of_table(self, name: str, table: Table) -> list[Part]:
         """The one part of a table.
@@ -56,21 +58,22 @@ class Grids:
                 shared = self._shared(grid, dataset, architecture)
                 for varied in _settings(grid.vary):
                     method = self._config.methods[label].replace(varied)
+                    named = {key: method.shown(key, value) for key, value in varied.items()}
+                    method = self._needs.settings(method, dataset, shared["threat_model"])
                     for seed in grid.seeds:
                         spec = {**shared, "method": method, "seed": seed}
-                        yield Point(parse(Cell, spec, where), label, varied)
+                        yield Point(parse(Cell, spec, where), label, named)
 
     def _shared(self, grid: Grid, dataset: str, architecture: str) -> dict[str, Any]:
         """What the cells of a grid share in their specs, but for the method."""
         config = self._config
-        recipe = config.recipes[grid.recipe]
         threat = config.threat_models[grid.threat_model].resolve(dataset)
         return {
             **self._data_sets.spec(dataset),
             "architecture": config.architectures.get(architecture, architecture),
             "threat_model": threat,
-            "recipe": recipe.recipe,
-            "selection": (recipe.selection or config.selection).resolve(config.attacks, threat),
+            "selection": config.selection.resolve(config.attacks, threat),
+            **self._needs.of_recipe(config.recipes[grid.recipe], dataset, threat),
             "precision": config.precision,
         }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from raat_core.cells.catalogue import DATA_SETS
+from raat_core.cells.cell import Cell
 from raat_sweep.config.config import Config
 from raat_sweep.config.items import Comparison, Figure, Table
 from raat_sweep.plan.attack_jobs import AttackJobs
@@ -15,6 +16,7 @@ from raat_sweep.plan.comparisons import PlannedComparison, plan_comparison
 from raat_sweep.plan.data_sets import DataSets, data_folder
 from raat_sweep.plan.grids import Grids
 from raat_sweep.plan.items import PlannedItem
+from raat_sweep.plan.needs import helpers_of
 from raat_sweep.plan.points import Part
 from raat_sweep.plan.published import PublishedFiles, Row
 
@@ -38,7 +40,9 @@ class Plan:
         self.items = {
             name: PlannedItem(item, parts[name], attacks) for name, item in config.items.items()
         }
-        self.cells = {cell.name: cell for item in self.items.values() for cell in item.cells}
+        shown = {cell.name: cell for item in self.items.values() for cell in item.cells}
+        self.cells = {**shown, **helpers_of(shown.values())}
+        """Those of items, then those that only others need."""
         self.jobs = AttackJobs(self.items, self.cells, attacks, Path(config.results))
 
     def _parts_of_grids(self) -> dict[str, Sequence[Part]]:
@@ -71,6 +75,22 @@ class Plan:
         """(cell's name, attack list's name) of what an item is made from; none twice."""
         return self.jobs.of(self.items[name])
 
+    def helpers_of(self, names: Iterable[str]) -> dict[str, Cell]:
+        """Cells that some items need and do not show, by name."""
+        shown = {cell.name: cell for name in names for cell in self.items[name].cells}
+        helpers = helpers_of(shown.values())
+        return {name: cell for name, cell in helpers.items() if name not in shown}
+
+    def needs_of(self, name: str) -> dict[str, dict[str, str]]:
+        """Which cells those of an item need, and these in turn: names by setting, by name."""
+        cells = {cell.name: cell for cell in self.items[name].cells}
+        cells |= helpers_of(cells.values())
+        return {
+            each.name: {setting: need.cell.name for setting, need in each.needs.items()}
+            for each in cells.values()
+            if each.needs
+        }
+
     def cited_rows(self, name: str) -> list[Row]:
         """The published numbers that stand in a table, as `Published.rows`."""
         item = self.config.items[name]
@@ -82,5 +102,5 @@ class Plan:
     @cached_property
     def prepared(self) -> list[str]:
         """Names of the data sets that are downloaded and decoded before cells need them."""
-        used = dict.fromkeys(cell.dataset for cell in self.cells.values())
+        used = dict.fromkeys(name for cell in self.cells.values() for name in cell.data_sets)
         return [dataset for dataset in used if DATA_SETS[dataset].prepared]

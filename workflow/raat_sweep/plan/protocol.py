@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
+from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation
 from raat_core.specs.averaging import Ema
@@ -57,7 +58,16 @@ def _training(cell: Cell) -> str:
         _schedule(recipe),
         *_more_of(recipe),
     ]
-    return f"{', '.join(parts)}, {cell.precision}"
+    return f"{', '.join(parts)}, {cell.precision}{_extra_data(cell)}"
+
+
+def _extra_data(cell: Cell) -> str:
+    extra = cell.extra_data
+    if extra is None:
+        return ""
+    labels = f"by {extra.labeller.in_names}" if extra.labeller else "given"
+    title = DATA_SETS[extra.dataset].title
+    return f", of every batch {extra.share:.3g} extra data ({title}, labels {labels})"
 
 
 def _schedule(recipe: Recipe) -> str:

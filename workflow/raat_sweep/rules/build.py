@@ -44,16 +44,16 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
     from raat_sweep.numbers.curves import measure_figure
     from raat_sweep.numbers.derived import derive
 
-    cells = results / "cells"
+    cells, failures = results / "cells", Failures(results, item.get("needs"))
     remarks = notes_on_code(item["rows"], cells)
     if item["kind"] == "figure":
         from raat_sweep.figures.files import write_figure
 
-        points = measure_figure(item["rows"], item["panels"], item["derived"], cells)
+        points = measure_figure(item["rows"], item["panels"], item["derived"], cells, failures)
         _require_all(points, results, with_gaps)
         write_figure(points, item, results, remarks)
         return
-    measured = measure(item["rows"], cells)
+    measured = measure(item["rows"], cells, failures)
     _require_all(measured, results, with_gaps)
     measurements = derive(measured, item["derived"])
     if item["kind"] == "table":
@@ -129,11 +129,12 @@ def build_with_gaps(plan: Plan, names: Sequence[str]) -> None:
         )
         without = "made although its rule failed; run the same command again"
         print(f"{products[0]}: {gaps if missing else without}")
-        failures = Failures(cells.parent)
+        failures = Failures(cells.parent, description.get("needs"))
         for cell in dict.fromkeys(row["cell"] for row in missing):
             failure = failures.of(CellFolder(cells / cell))
-            why = f": {failure.reason} (log: {failure.log})" if failure else ""
-            print(f"  missing: {cell}{why}")
+            why = f": {failure.reason}" if failure else ""
+            log = f" (log: {failure.log})" if failure and failure.log else ""
+            print(f"  missing: {cell}{why}{log}")
 
 
 def _source(cells: Path, row: Mapping[str, Any]) -> Path:

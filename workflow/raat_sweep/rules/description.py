@@ -43,6 +43,8 @@ def describe(plan: Plan, name: str) -> Description:
             "split": " or ".join(sorted({cell.selection.split for cell in plan.items[name].cells})),
         },
     }
+    if needs := plan.needs_of(name):
+        common["needs"] = needs
     if isinstance(item, Comparison):
         return {**common, **_describe_comparison(plan, name, item)}
     common["checkpoint"] = item.checkpoint
