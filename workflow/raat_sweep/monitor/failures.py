@@ -66,16 +66,18 @@ class Failures:
         """Why the cell is not done, by its own logs or by those of the cells that it waits for."""
         return self._own(folder) or self._waiting(folder)
 
-    def _waiting(self, folder: CellFolder) -> Failure | None:
+    def _waiting(self, folder: CellFolder, whose: str = "its") -> Failure | None:
         """That a cell was not started, because one that it needs is not trained; and why that."""
         for setting, helper in self._needs.get(folder.path.name, {}).items():
             needed = CellFolder(folder.path.parent / helper)
             if folder.manifest.exists() or needed.manifest.exists():
                 continue
-            cause, what = self.of(needed), f"it waits for its {setting}, which is not trained"
+            what, cause = f"{whose} {setting}", self._own(needed)
             if cause is None:
-                return Failure(f"{what} (cell {helper})", None, 0.0)
-            return Failure(f"{what}: {cause.reason} (cell {helper})", cause.log, cause.at)
+                alone = Failure(f"it waits for {what} (cell {helper})", None, 0.0)
+                return self._waiting(needed, f"{what}'s") or alone
+            reason = f"it waits for {what}: {cause.reason} (cell {helper})"
+            return Failure(reason, cause.log, cause.at)
         return None
 
     def _own(self, folder: CellFolder) -> Failure | None:
