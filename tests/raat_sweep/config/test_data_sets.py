@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import TOY_DISTILLATION
 from raat_core.errors import UserError
+from raat_core.interface.plugins import load_plugin
 from raat_core.validation import parse
 from raat_sweep.config.config import Config
 from raat_sweep.config.reading import read_config
@@ -132,3 +135,37 @@ def test_planning_an_image_folder_needs_no_torch(tmp_path: Path) -> None:
     path_of_packages = os.pathsep.join([str(ROOT), str(ROOT / "workflow")])
     environment = {**os.environ, "PYTHONPATH": path_of_packages}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_an_image_folder_is_extra_data_and_a_teacher_is_trained_on_it(tmp_path: Path) -> None:
+    load_plugin(str(TOY_DISTILLATION))
+    paths = [make_images(tmp_path / str(value), value) for value in (1, 2)]
+    names = ("mine", "more")
+    datasets = {n: {"path": p, "image_size": 16} for n, p in zip(names, paths, strict=True)}
+    labels = {"method": "trades", "recipe": "plain"}
+    extra = {"dataset": "more", "share": 0.25, "labels": labels}
+    teacher = {"method": "pgd-at", "dataset": "more", "recipe": "semi"}
+    wanted = config(
+        tmp_path,
+        "mine",
+        datasets=datasets,
+        methods={"PGD-AT": {"name": "distillation", "teacher": teacher}},
+        recipes={"plain": {}, "default": {}, "semi": {"extra_data": {**extra, "dataset": "mine"}}},
+    )
+    plan = Plan(read_config(wanted, "test"))
+    student, trained_on_more, labeller = plan.cells.values()
+    assert student.image_folder is not None
+    assert student.image_folder.name == "mine"
+    assert trained_on_more.dataset.startswith("more@")
+    assert trained_on_more.extra_data is not None
+    assert trained_on_more.extra_data.dataset == student.dataset
+    assert labeller.dataset == trained_on_more.dataset
+    # A job knows of them what the spec says.
+    spec = json.dumps(student.to_json())
+    code = (
+        "import json, sys; from raat_core import api; api.load_plugin(sys.argv[2]); "
+        "print(api.cell(json.loads(sys.argv[1])).name)"
+    )
+    command = [sys.executable, "-c", code, spec, str(TOY_DISTILLATION)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout.strip() == student.name
