@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
@@ -138,17 +139,14 @@ class Cell(Growing):
         return self
 
     @model_validator(mode="after")
-    def _check_extra_data(self) -> Cell:
-        if self.extra_data is not None:
-            self.extra_data.check(self.dataset)
-            self.extra_data.samples_of(self.recipe.batch_size)
-        return self
-
-    @model_validator(mode="after")
     def _check_needs(self) -> Cell:
-        labeller = self.needs.get(EXTRA_LABELS)
-        if self.extra_data is not None and labeller is not None:
-            check_labeller(self.extra_data.dataset, labeller.cell.dataset, self.dataset)
+        """Extra data, and all cells that are needed."""
+        extra, labeller = self.extra_data, self.needs.get(EXTRA_LABELS)
+        if extra is not None:
+            extra.check(self.dataset)
+            extra.samples_of(self.recipe.batch_size)
+        if extra is not None and labeller is not None:
+            check_labeller(extra.dataset, labeller.cell.dataset, self.dataset)
         return self
 
     @model_validator(mode="after")
@@ -210,18 +208,8 @@ class Cell(Growing):
         asked = needs_of(self.method)
         if self.extra_data is not None and self.extra_data.labeller is not None:
             asked[EXTRA_LABELS] = self.extra_data.labeller
-        return {setting: self._resolved(setting, need) for setting, need in asked.items()}
-
-    def _resolved(self, setting: str, need: NeededCell) -> Need:
         mine = {key: getattr(self, key) for key in type(self).model_fields}
-        where = setting if setting == EXTRA_LABELS else f"method.{setting}"
-        try:
-            return Need(Cell.model_validate(need.spec(mine)), need.checkpoint)
-        except ValidationError as error:
-            (line, *_) = explain(error, where)
-            raise ValueError(line) from None
-        except ValueError as error:
-            raise ValueError(f"{where}.{error}") from None
+        return {setting: _resolved(setting, need, mine) for setting, need in asked.items()}
 
     def facts(self, train_size: int | None = None, extra_size: int | None = None) -> CellFacts:
         """What the cell's method is told of it.
@@ -287,3 +275,19 @@ class Cell(Growing):
         readable = f"{self.dataset}_{self.architecture}_{self.threat_model.norm}_{method}{changed}"
         readable = re.sub(r"[^A-Za-z0-9._+-]", "-", readable)[:100]
         return f"{readable}_s{self.seed}_{self.digest}"
+
+
+def _resolved(setting: str, need: NeededCell, needing: Mapping[str, Any]) -> Need:
+    """The cell that a setting asks for, from the spec of the cell that needs it.
+
+    Raises:
+        ValueError: there is no such cell.
+    """
+    where = setting if setting == EXTRA_LABELS else f"method.{setting}"
+    try:
+        return Need(Cell.model_validate(need.spec(needing)), need.checkpoint)
+    except ValidationError as error:
+        (line, *_) = explain(error, where)
+        raise ValueError(line) from None
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
