@@ -17,8 +17,12 @@ Code: TypeAlias = tuple[str, str, int, str | None]
 
 
 def extensions_of(cell: Cell) -> list[Extension]:
-    """Of a cell's method, architecture and data set, those that come from plugins."""
-    return [*_extension(METHODS, cell.method.name), *_of_model_and_data(cell)]
+    """Of what a cell's training uses, those that come from plugins."""
+    extra = [] if cell.extra_data is None else _extension(DATA_SETS, cell.extra_data.dataset)
+    attack = cell.selection.attack
+    chosen_by = [] if attack is None else _extension(ATTACKS, attack.kind)
+    method = _extension(METHODS, cell.method.name)
+    return [*method, *_of_model_and_data(cell), *extra, *chosen_by]
 
 
 def extensions_of_attack(cell: Cell, attack: str) -> list[Extension]:

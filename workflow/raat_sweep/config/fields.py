@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from raat_core.cells.catalogue import ArchitectureName
-from raat_core.cells.cell import MethodField
+from raat_core.cells.fields import MethodField
 from raat_core.specs.precision import FP32, Precision
 from raat_core.validation import Frozen, OneLine
 from raat_sweep.config.attacks import AttackEntry, DerivedEntry
