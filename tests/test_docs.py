@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,6 +15,7 @@ from conftest import small_cell
 from raat_core import api
 from raat_core.cells.cell import Cell
 from raat_core.data.dataset import DataSet
+from raat_core.interface.registry import resolve_attack
 from raat_sweep.config.reading import read_config
 from raat_sweep.plan.plan import Plan
 
@@ -39,15 +43,73 @@ def test_links_and_named_files_are_there(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_the_method_in_the_docs_trains(tmp_path: Path, small_data: DataSet) -> None:
-    (source,) = blocks("docs/extending.md", "python")
-    plugin = tmp_path / "alp.py"
-    plugin.write_text(source)
-    api.load_plugin(str(plugin))
-    (entry,) = blocks("docs/extending.md", "yaml")
-    settings = yaml.safe_load(entry)["methods"]["ALP"]
-    folder = api.train(small_cell(method=settings), tmp_path / "cell", data=small_data)
-    assert (folder / "manifest.json").exists()
+LONGEST_EXAMPLE = 40
+"""Lines, of the page on extensions."""
+
+
+def write_extensions(folder: Path) -> list[str]:
+    """The files of the page on extensions, under the names in their docstrings."""
+    names = []
+    for source in blocks("docs/extending.md", "python"):
+        named = re.match(r'"""(my/\w+\.py): ', source)
+        assert named is not None, source[:80]
+        assert source.count("\n") <= LONGEST_EXAMPLE, named.group(1)
+        names.append(named.group(1))
+        (folder / names[-1]).parent.mkdir(exist_ok=True)
+        (folder / names[-1]).write_text(source)
+    return names
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page's files are; names are registered once in a process."""
+    folder = tmp_path_factory.mktemp("extensions")
+    write_extensions(folder)
+    return folder
+
+
+@pytest.fixture
+def extensions(written: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The page's config, its plugins beside it."""
+    monkeypatch.chdir(written)
+    names = [f"my/{path.name}" for path in written.glob("my/*.py")]
+    (text,) = blocks("docs/extending.md", "yaml")
+    config: dict[str, Any] = yaml.safe_load(text)
+    assert sorted(config["plugins"]) == sorted(names)
+    return config
+
+
+def test_the_extensions_in_the_docs_work(
+    extensions: dict[str, Any], tmp_path: Path, small_data: DataSet
+) -> None:
+    for name in extensions["plugins"]:
+        api.load_plugin(name)
+    method, recipe = extensions["methods"]["ALP"], small_cell().recipe
+    cell = small_cell(method=method, architecture="groupnorm-net", dataset="night", recipe=recipe)
+    assert len(api.load_data_set("night").test) == 297
+    folder = api.train(cell, tmp_path / "cell", data=small_data)
+    attack = {"kind": "random-fgsm", "epsilon": "0.1"}
+    results = api.attack(folder, [resolve_attack(attack)])
+    assert 0 <= results["attacks"][0]["accuracy"] <= 100
+
+
+def test_the_sweep_of_extensions_in_the_docs_plans(extensions: dict[str, Any]) -> None:
+    plan = Plan(read_config(extensions, "docs"))
+    assert len(plan.cells) == 2 * 2
+    assert {cell.dataset for cell in plan.cells.values()} == {"night"}
+
+
+@pytest.mark.slow
+def test_the_sweep_of_extensions_in_the_docs_runs(extensions: dict[str, Any]) -> None:
+    Path("my.yaml").write_text(yaml.safe_dump(extensions))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "my.yaml"]
+    done = subprocess.run(
+        [*command, "--snakefile", str(ROOT / "Snakefile")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    table = Path("results/mine/mine.md").read_text()
+    assert "ALP" in table
+    assert "Night" in table
 
 
 def test_the_sweep_in_the_docs_plans() -> None:

@@ -23,6 +23,8 @@ from raat_core.interface.step import (
     Step,
     forward_twice,
 )
+from raat_core.specs.threat_model import Norm
+from raat_core.validation import PixelFraction
 
 __all__ = [
     "Architecture",
@@ -39,7 +41,9 @@ __all__ = [
     "Method",
     "MethodSettings",
     "NeededCell",
+    "Norm",
     "OnIterate",
+    "PixelFraction",
     "Start",
     "Step",
     "WeightAverage",
