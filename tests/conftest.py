@@ -29,6 +29,8 @@ TOY_METHOD = Path(__file__).parent / "toy_method.py"
 """A method that is not part of the package."""
 ATTACK_PLUGIN = Path(__file__).parent / "attack_plugin.py"
 """Attacks that are not: `square` and `fgsm`."""
+NETWORK_PLUGIN = Path(__file__).parent / "plugins" / "networks"
+"""Networks without BatchNorm, `vit-mini` and `group-net`, and a data set, `ink-digits`."""
 
 TOY_DISTILLATION = Path(__file__).parent / "toy_distillation.py"
 """Another one, which needs a teacher."""

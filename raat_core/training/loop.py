@@ -21,7 +21,7 @@ from raat_core.errors import Interrupted
 from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import git_commit, hardware, now, scheduler_job
-from raat_core.randomness import generator
+from raat_core.randomness import generator, seeded_on
 from raat_core.training.checks import explaining_lone_values, require_finite
 from raat_core.training.extra import JoinedSplit, require_extra, with_extra
 from raat_core.training.needed import labelled, load_needed, models_of_settings
@@ -212,7 +212,8 @@ class Training:
         average = self.trainee.average
         due = self.selector.is_due(self.progress.epoch)
         if average is not None and average.asks_images and due:
-            average.estimate(self._augmented())
+            with seeded_on(self.device, self.cell.seed, "statistics", self.progress.epoch):
+                average.estimate(self._augmented())
 
     def _augmented(self) -> Iterator[Tensor]:
         """The training images in their order, augmented once, batch by batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +17,7 @@ from raat_core.fast.switches import FastPaths
 from raat_core.interface.method import Method
 from raat_core.interface.registry import build_method
 from raat_core.models.build import build_model_for
+from raat_core.randomness import seeded_on
 from raat_core.training.averages import RecipeAverage, build_average
 from raat_core.training.extra import JoinedSplit
 from raat_core.training.optimisers import Optimiser, build_optimiser
@@ -89,7 +91,7 @@ class Trainee:
             UserError: the method's loss is not what `Method.loss` says.
         """
         recipe, moment = self.cell.recipe, self.method.cell.moment(step.epoch, step.number)
-        with in_arithmetic(self.cell.precision.training):
+        with in_arithmetic(self.cell.precision.training), self._layers_draws(step):
             if self.average is not None:
                 self.average.before_step(step.epoch)
             perturbation = self._perturbation_at(step.epoch)
@@ -108,6 +110,10 @@ class Trainee:
             if self.average is not None:
                 self.average.after_step(step.epoch)
         return terms
+
+    def _layers_draws(self, step: TrainingStep) -> AbstractContextManager[None]:
+        """What layers draw from torch's own generators, as dropout does, is of this step alone."""
+        return seeded_on(step.natural.device, self.cell.seed, "torch", step.epoch, step.number)
 
     def _backward(self, step: TrainingStep) -> dict[str, Tensor]:
         """The terms of the loss; the parameters have its gradients."""
