@@ -1,7 +1,7 @@
 """WA: PGD-AT whose weights are averaged (Izmailov et al., UAI 2018; Section 5.3).
 
-A recipe's `averaging: {kind: ema}` on PGD-AT gives the same bits. WA stays a method because its cells
-have its settings in their digests, and because the released code's side forwards are settings of it.
+A recipe's `averaging: {kind: ema}` on PGD-AT gives the same bits. WA stays a method because its
+cells have its settings in their digests, and the released code's side forwards are settings of it.
 """
 
 from __future__ import annotations
