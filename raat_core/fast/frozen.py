@@ -94,11 +94,13 @@ class FrozenModels:
                 )
 
             radii = () if live.radii is None else (live.radii,)
-            record = self.fast.cuda_graphs and images.is_cuda and live.can_be_recorded
-            if frozen is model or not record:
+            if frozen is model or not self._records(images, live):
                 return ascend(images, labels, begun, *radii)
             recordings = self._copy_of(model, images, arithmetic).recordings
             return recordings.run((pgd, arithmetic), ascend, images, labels, begun, *radii)
+
+    def _records(self, images: Tensor, live: Live) -> bool:
+        return self.fast.cuda_graphs and images.is_cuda and live.can_be_recorded
 
     def _copy_of(self, model: nn.Module, images: Tensor, arithmetic: Arithmetic) -> _Copy:
         if not self.fast.fold:

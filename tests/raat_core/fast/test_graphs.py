@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import Tensor
 
+from raat_core.attacks.pgd import Live, Pgd
+from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.graphs import RUNS_BEFORE_RECORDING, Recordings, Work
+from raat_core.fast.switches import FastPaths
+from raat_core.models.build import build_model
 
 
 class Recorder:
@@ -50,3 +57,44 @@ def test_a_recording_is_for_one_key_and_one_layout() -> None:
             assert torch.equal(recordings.run(key, lambda given: given + 1, images), images + 1)
     assert recorder.recorded == len(kinds)
     assert recorder.replayed == 2 * len(kinds)
+
+
+class OnAGpu(FrozenModels):
+    """As if images lay on one."""
+
+    def _records(self, images: Tensor, live: Live) -> bool:
+        return self.fast.cuda_graphs and live.can_be_recorded
+
+
+@pytest.mark.parametrize(
+    ("live", "recorded"),
+    [
+        (Live(), True),
+        (Live(radii=torch.linspace(0, 2, 6)), True),
+        (Live(objective=lambda logits: logits[:, 0]), False),
+        (Live(on_iterate=lambda iterate: None), False),
+    ],
+    ids=["plain", "radii", "objective", "callback"],
+)
+def test_attacks_that_hold_functions_are_not_recorded(
+    live: Live, recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay would not see what a function holds; radii and soft labels are inputs."""
+    recorder = Recorder()
+    monkeypatch.setattr("raat_core.fast.graphs.record_cuda_graph", recorder)
+    model = build_model("resnet-mini", 1, 10, seed=0)
+    frozen = OnAGpu(FastPaths(cuda_graphs=True))
+    pgd = Pgd("linf", 0.1, 0.05, 2)
+    for number in range(RUNS_BEFORE_RECORDING + 2):
+        draws = torch.Generator().manual_seed(number)
+        images = torch.rand(6, 1, 8, 8, generator=draws)
+        labels = torch.rand(6, 10, generator=draws).softmax(1)
+        begun = pgd.perturb(images, draws, live)
+        radii = None if live.radii is None else live.radii.roll(number)
+        found = frozen.attack(pgd, model, images, labels, begun, "fp32", replace(live, radii=radii))
+        plain = FrozenModels(FastPaths())
+        expected = plain.attack(
+            pgd, model, images, labels, begun, "fp32", replace(live, radii=radii)
+        )
+        assert torch.equal(found, expected)
+    assert recorder.replayed == (2 if recorded else 0)
