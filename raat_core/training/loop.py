@@ -95,7 +95,7 @@ class Training:
         write_spec(self.folder, self.cell)
         resumed = self.store.load(self.trainee)
         if resumed is None:
-            self.trainee.method.start(self.trainee.model)
+            self.trainee.start()
         else:
             self.progress = resumed
         self._begin_session()

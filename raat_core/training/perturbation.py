@@ -7,10 +7,12 @@ about samples) is computed at w alone, and remembered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from raat_core.interface.step import Iterate, OnIterate
 from raat_core.specs.perturbation import Awp
 from raat_core.specs.recipe import Recipe
 
@@ -22,20 +24,37 @@ class Remembered:
     """Results of a step's attacks and decisions, in the order in which they are asked for."""
 
     def __init__(self) -> None:
-        self._results: list[Tensor] = []
-        self._again: Iterator[Tensor] | None = None
+        self._results: list[tuple[Tensor, list[Iterate]]] = []
+        self._again: Iterator[tuple[Tensor, list[Iterate]]] | None = None
 
-    def once(self, compute: Callable[[], Tensor]) -> Tensor:
-        """What `compute` returns; the second time through, what it has returned."""
-        if self._again is not None:
-            known = next(self._again, None)
-            return compute() if known is None else known
-        self._results.append(compute())
-        return self._results[-1]
+    def once(
+        self, compute: Callable[[OnIterate | None], Tensor], on_iterate: OnIterate | None = None
+    ) -> Tensor:
+        """What `compute(on_iterate)` returns; the second time through, what it has returned.
+
+        What `on_iterate` was shown it is shown again: an objective may count iterates.
+        """
+        if self._again is None:
+            shown: list[Iterate] = []
+            noting = None if on_iterate is None else partial(_note_and_show, shown, on_iterate)
+            self._results.append((compute(noting), shown))
+            return self._results[-1][0]
+        known = next(self._again, None)
+        if known is None:
+            return compute(on_iterate)
+        if on_iterate is not None:
+            for iterate in known[1]:
+                on_iterate(iterate)
+        return known[0]
 
     def begin_again(self) -> None:
         """From here on, repeat."""
         self._again = iter(self._results)
+
+
+def _note_and_show(shown: list[Iterate], on_iterate: OnIterate, iterate: Iterate) -> Tensor | None:
+    shown.append(iterate)
+    return on_iterate(iterate)
 
 
 class WeightPerturbation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import get_args
 
@@ -118,7 +118,7 @@ class TrainingStep:
     ) -> Tensor:
         """See `Step.logits`."""
         _require_known("logits", "batchnorm", batchnorm, LogitsMode)
-        return self._once(lambda: self._logits(images, batchnorm, model or self.model))
+        return self._once(lambda _: self._logits(images, batchnorm, model or self.model))
 
     def _logits(self, images: Tensor, batchnorm: LogitsMode, model: nn.Module) -> Tensor:
         arithmetic = self.cell.precision.training
@@ -159,18 +159,18 @@ class TrainingStep:
         live = Live(
             objective=objective if callable(objective) else None,
             radii=radius if isinstance(radius, Tensor) else None,
-            on_iterate=on_iterate,
         )
 
-        def attack() -> Tensor:
+        def attack(on_iterate: OnIterate | None) -> Tensor:
             if isinstance(start, Tensor):
                 begun = pgd.project(images, start, live)
             else:
                 draws = generator(images.device, self.cell.seed, name, self.epoch, self.number)
                 begun = pgd.perturb(images, draws, live)
-            return self._attack(pgd, images, labels, begun, live, model)
+            shown = replace(live, on_iterate=on_iterate)
+            return self._attack(pgd, images, labels, begun, shown, model)
 
-        return self._once(attack)
+        return self._once(attack, on_iterate)
 
     def _attack(
         self, pgd: Pgd, images: Tensor, labels: Tensor, begun: Tensor, live: Live,
@@ -198,9 +198,13 @@ class TrainingStep:
         """See `Step.draws`."""
         return NamedDraws(self.natural.device, self.cell.seed, name, self.epoch, self.number)
 
-    def _once(self, compute: Callable[[], Tensor]) -> Tensor:
+    def _once(
+        self, compute: Callable[[OnIterate | None], Tensor], on_iterate: OnIterate | None = None
+    ) -> Tensor:
         """What is asked without gradients, which is the same however often the loss is computed."""
-        return compute() if self.remembered is None else self.remembered.once(compute)
+        if self.remembered is None:
+            return compute(on_iterate)
+        return self.remembered.once(compute, on_iterate)
 
 
 def _require_known(method: str, key: str, value: str, allowed: object) -> None:

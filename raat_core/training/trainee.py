@@ -52,18 +52,11 @@ class Trainee:
             fast: which quicker ways are taken.
             train_size: training images; without, as `Cell.facts` has it.
             extra_size: images of the extra data; the same.
-
-        Raises:
-            UserError: the recipe averages weights, and the method reports a model of its own.
         """
         recipe = cell.recipe
         model = build_model_for(cell.architecture, cell.dataset, cell.seed).to(device).train()
         model.to(memory_format=fast.memory_format)
         method = build_method(cell.method, cell.facts(train_size, extra_size))
-        if recipe.averaging and next(iter(method.evaluated(model).values())) is not model:
-            raise UserError(
-                f"recipe.averaging: method '{cell.method.name}' reports a model of its own"
-            )
         return cls(
             cell=cell,
             model=model,
@@ -73,6 +66,11 @@ class Trainee:
             average=build_average(recipe, model),
             perturbation=build_perturbation(recipe, model),
         )
+
+    def start(self) -> None:
+        """Before the first step; what the method reports is known from here on."""
+        self.method.start(self.model)
+        _ = self.evaluated
 
     def draw(
         self, split: Split | JoinedSplit, indices: Tensor, epoch: int, number: int
@@ -158,9 +156,19 @@ class Trainee:
 
     @property
     def evaluated(self) -> dict[str, nn.Module]:
-        """The models to evaluate after an epoch, by name; the first one is reported."""
+        """The models to evaluate after an epoch, by name; the first one is reported.
+
+        Raises:
+            UserError: the recipe averages weights, and the method reports a model of its own.
+        """
         models = self.method.evaluated(self.model)
-        return models if self.average is None else self.average.evaluated(models)
+        if self.average is None:
+            return models
+        if next(iter(models.values())) is not self.model:
+            raise UserError(
+                f"recipe.averaging: method '{self.cell.method.name}' reports a model of its own"
+            )
+        return self.average.evaluated(models)
 
     @property
     def reported(self) -> nn.Module:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ from raat_core.cells.manifest import read_manifest
 from raat_core.data.dataset import DataSet
 from raat_core.errors import UserError
 from raat_core.fast.switches import FastPaths
-from raat_core.interface.registry import BUILT_IN_METHODS, method_class
-from raat_core.interface.step import Step
+from raat_core.interface import CellFacts, Iterate, Method, MethodSettings, Step, WeightAverage
+from raat_core.interface.registry import BUILT_IN_METHODS, METHODS, method_class
 from raat_core.models.build import build_model_for
 from raat_core.specs.perturbation import Awp
 from raat_core.training.averages import SwaAverage
@@ -137,6 +137,64 @@ def test_awp_of_gamma_zero_changes_no_bit(name: str, tmp_path: Path, small_data:
     assert_equal_outcome(
         train(plain, tmp_path / "plain", small_data), train(zero, tmp_path / "zero", small_data)
     )
+
+
+class CountingSettings(MethodSettings):
+    name: Literal["counting"] = "counting"
+
+
+class Counting(Method):
+    """Samples weigh by how many iterates are right; reports an average of its own, if asked."""
+
+    Settings = CountingSettings
+
+    def __init__(self, settings: MethodSettings, cell: CellFacts) -> None:
+        super().__init__(settings, cell)
+        self.average = WeightAverage()
+
+    def start(self, model: nn.Module) -> None:
+        if self.cell.recipe.averaging is not None:
+            self.average.begin(model)
+
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        (images,), labels = step.views, step.labels
+        weights = images.new_full((len(images),), 0.1)
+
+        def count(iterate: Iterate) -> None:
+            weights.add_(iterate.logits.argmax(1) == labels)
+
+        adversarial = step.attack(images, labels, on_iterate=count)
+        losses = step.cross_entropy(step.forward(adversarial), labels)
+        return {"supervised": (weights * losses).mean()}
+
+    def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
+        return {"averaged": self.average.of(model)}
+
+
+@pytest.fixture
+def _counting() -> Iterator[None]:
+    METHODS.add("counting", Counting, __name__)
+    yield
+    METHODS.replace("counting", None)
+
+
+@pytest.mark.usefixtures("_counting")
+def test_iterates_are_shown_again_under_awp(tmp_path: Path, small_data: DataSet) -> None:
+    """The loss is computed twice, its attack runs once."""
+    plain = cell_with("counting")
+    zero = cell_with("counting", perturbation={"kind": "awp", "gamma": 0.0})
+    assert_equal_outcome(
+        train(plain, tmp_path / "plain", small_data), train(zero, tmp_path / "zero", small_data)
+    )
+
+
+@pytest.mark.usefixtures("_counting")
+def test_two_averages_are_refused_once_both_are_there(tmp_path: Path, small_data: DataSet) -> None:
+    """Before the first step, although the method's begins in `start` alone."""
+    cell = cell_with("counting", averaging={"kind": "ema", "decay": 0.9})
+    with pytest.raises(UserError, match="averaging: method 'counting' reports a model of its own"):
+        train(cell, tmp_path / "cell", small_data)
+    assert not (tmp_path / "cell" / "history.csv").exists()
 
 
 def test_awp_perturbs_every_convolution_by_gamma_of_its_norm(small_data: DataSet) -> None:
