@@ -9,6 +9,7 @@ from raat_core.interface.average import WeightAverage
 from raat_core.interface.data_set import DataSetSpec
 from raat_core.interface.draws import Draws
 from raat_core.interface.facts import CellFacts
+from raat_core.interface.memory import SampleMemory
 from raat_core.interface.method import Method
 from raat_core.interface.needs import NeededCell
 from raat_core.interface.registry import register
@@ -44,6 +45,7 @@ __all__ = [
     "Norm",
     "OnIterate",
     "PixelFraction",
+    "SampleMemory",
     "Start",
     "Step",
     "WeightAverage",

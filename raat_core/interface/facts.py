@@ -34,6 +34,11 @@ class CellFacts:
     """Samples of the extra data in a batch of `recipe.batch_size`."""
 
     @property
+    def samples(self) -> int:
+        """Training images and extra ones: `Step.indices` are below it."""
+        return self.train_size + self.extra_size
+
+    @property
     def steps_per_epoch(self) -> int:
         """Updates in each epoch."""
         batches = self.train_size / (self.recipe.batch_size - self.extra_per_batch)
