@@ -48,7 +48,7 @@ def predict_batch(
     """
     require_evaluation_mode(model)
     attack = build_attack(evaluation)
-    found = _run(attack, model, number, images, labels, check_stop)
+    found = run_attack(attack, model, number, images, labels, check_stop)
     is_images = require_outcome(evaluation, found, images, labels)
     if is_images:
         found = found.detach()
@@ -63,7 +63,7 @@ def predict_batch(
     return predictions.where(clean == labels, clean)
 
 
-def _run(
+def run_attack(
     attack: Attack,
     model: nn.Module,
     number: int,

@@ -47,7 +47,7 @@ def _require_finite_weights(trainee: Trainee, progress: Progress) -> None:
     tensors = {
         **{f"weight '{name}'": t for name, t in trainee.model.state_dict().items()},
         **{f"the optimiser's '{n}'": t for n, t in trainee.optimizer.state().items()},
-        **{f"the method's '{name}'": t for name, t in trainee.method.state().items()},
+        **{f"the method's '{name}'": t for name, t in trainee.method_state().items()},
     }
     tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not tensors:

@@ -170,14 +170,18 @@ class Training:
         progress.finish_epoch(row)
         self.reporter.epoch_done(row, self.cell.recipe.epochs)
 
-    def _run_steps(self) -> None:
-        progress, facts = self.progress, self.trainee.method.cell
-        self.trainee.model.train()
-        draws = generator("cpu", self.cell.seed, "shuffle", progress.epoch)
+    def batches(self, epoch: int) -> list[Tensor]:
+        """An epoch's batches (epochs from 0): positions of their samples, each (B,) int64."""
+        facts = self.trainee.method.cell
+        draws = generator("cpu", self.cell.seed, "shuffle", epoch)
         order = torch.randperm(facts.train_size, generator=draws).to(self.device)
         batches = torch.split(order, facts.recipe.batch_size - facts.extra_per_batch)
-        batches = batches[: facts.steps_per_epoch]
-        for indices in with_extra(batches, facts, progress.epoch)[progress.step :]:
+        return with_extra(batches[: facts.steps_per_epoch], facts, epoch)
+
+    def _run_steps(self) -> None:
+        progress = self.progress
+        self.trainee.model.train()
+        for indices in self.batches(progress.epoch)[progress.step :]:
             self.check_stop()
             step = self.trainee.draw(self.train_split, indices, progress.epoch, progress.step)
             with explaining_lone_values(self.cell, progress):

@@ -98,7 +98,7 @@ class ResumeStore:
         arrays = {
             **_prefixed("model.", trainee.model.state_dict()),
             **to_arrays(trainee.optimizer.state()),
-            **_prefixed("method.", trainee.method.state()),
+            **_prefixed("method.", trainee.method_state()),
         }
         if trainee.average is not None:
             arrays.update(_prefixed("average.", trainee.average.state()))

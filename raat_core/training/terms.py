@@ -1,4 +1,4 @@
-"""What an objective returned, looked at before torch does: its author reads one line."""
+"""What a method returned, looked at before torch does: its author reads one line."""
 
 from __future__ import annotations
 
@@ -34,6 +34,25 @@ def require_terms(method: str, terms: Any) -> dict[str, Tensor]:
     if not any(term.requires_grad for term in terms.values()):
         raise refused(f"{list(terms)} without a gradient; logits of step.forward have one")
     return dict(terms)
+
+
+def require_state(method: str, state: Any) -> dict[str, Tensor]:
+    """What `state` returned, found to be what is saved.
+
+    Raises:
+        UserError: names the method, what it returned, and what is expected.
+    """
+    if not isinstance(state, Mapping):
+        raise UserError(
+            f"method '{method}': state() must return tensors by name, not {_in_words(state)}"
+        )
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UserError(
+                f"method '{method}': state() must return tensors by name; {name!r} is "
+                f"{_in_words(value)}: torch.tensor(...) for a number"
+            )
+    return dict(state)
 
 
 def _in_words(value: object) -> str:

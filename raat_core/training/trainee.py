@@ -23,7 +23,7 @@ from raat_core.training.extra import JoinedSplit
 from raat_core.training.optimisers import Optimiser, build_optimiser
 from raat_core.training.perturbation import Remembered, WeightPerturbation, build_perturbation
 from raat_core.training.step import TrainingStep
-from raat_core.training.terms import require_terms
+from raat_core.training.terms import require_state, require_terms
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Trainee:
         once = self._memory() if step.number == 0 else {}
         terms = self._backward(step)
         for name, tensor in once.items():
-            if not torch.equal(tensor, self.method.state()[name]):
+            if not torch.equal(tensor, self.method_state()[name]):
                 raise UserError(
                     f"recipe.perturbation: method '{self.cell.method.name}' changes its state "
                     f"'{name}' in its loss, which is computed twice in a step; it has to do so in "
@@ -152,7 +152,15 @@ class Trainee:
         return step, terms
 
     def _memory(self) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in self.method.state().items()}
+        return {name: tensor.clone() for name, tensor in self.method_state().items()}
+
+    def method_state(self) -> dict[str, Tensor]:
+        """The method's tensors to save.
+
+        Raises:
+            UserError: it returned something else.
+        """
+        return require_state(self.cell.method.name, self.method.state())
 
     @property
     def evaluated(self) -> dict[str, nn.Module]:
