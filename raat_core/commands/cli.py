@@ -1,7 +1,7 @@
 """The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), and what goes with them.
 
 `join FOLDER` makes records of attacks in shards, `show ...` describes, `data NAME` prepares,
-`measure ...` times architectures for plans.
+`measure ...` times architectures for plans, `check FILE` tries extensions of your own.
 
 torch is imported by the commands that need it, after their input was found good.
 """
@@ -39,13 +39,16 @@ from raat_core.validation import one_line, parse, suggest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for bad input, 128 + n after signal n."""
+    """Run one command; returns the exit code: 0, 2 for bad input, 128 + n after signal n.
+
+    `check` has 1 where it finds something wrong.
+    """
     options = make_parser(__doc__).parse_args(arguments)
     try:
         load_plugins_from_environment()
         for plugin in options.plugin:
             load_plugin(plugin)
-        COMMANDS[options.command](options)
+        return COMMANDS[options.command](options) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -55,7 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.signal_number
-    return 0
 
 
 def _read_data(text: str) -> tuple[Any, str]:
@@ -238,6 +240,25 @@ def _show(options: argparse.Namespace) -> None:
     print(describe(CellFolder(path)))
 
 
+def _check(options: argparse.Namespace) -> int:
+    from raat_core.checking.check import checked
+    from raat_core.checking.findings import exit_code
+    from raat_core.checking.registered import (
+        extensions_of_plugin,
+        read_assignments,
+        require_known_settings,
+    )
+
+    found, given = extensions_of_plugin(options.extensions), read_assignments(options.set)
+    require_known_settings(given, found)
+    _prepare(threads=1)
+    reports = []
+    for report in checked(found, given, options.data):
+        print(*report.lines, sep="\n", flush=True)
+        reports.append(report)
+    return exit_code(reports)
+
+
 def _prepare(threads: int) -> None:
     """Set up the process for torch's work."""
     import torch
@@ -246,7 +267,7 @@ def _prepare(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "train": _train,
     "attack": _attack,
     "join": _join,
@@ -254,4 +275,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "measure": _measure,
     "data": _data,
     "show": _show,
+    "check": _check,
 }

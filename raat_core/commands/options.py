@@ -31,6 +31,7 @@ def make_parser(description: str | None) -> Parser:
     _measure(add("measure", "time this machine's GPU or CPU, so that a plan can tell hours"))
     _data(add("data", "download, decode and verify a data set ahead of jobs"))
     _show(add("show", "describe a cell's folder or spec"))
+    _check(add("check", "try what a plugin registers, on a few images of digits"))
     return parser
 
 
@@ -105,6 +106,19 @@ def _data(command: argparse.ArgumentParser) -> None:
 
 def _show(command: argparse.ArgumentParser) -> None:
     command.add_argument("cell", help="a cell's folder, or a spec as for train")
+    _add_plugins(command)
+
+
+def _check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("extensions", metavar="PLUGIN", help="a file, folder or module")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of its methods and attacks, as in a config",
+    )
+    _add_data(command)
     _add_plugins(command)
 
 
