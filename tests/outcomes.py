@@ -45,6 +45,7 @@ def assert_equal_outcome(first: CellFolder, second: CellFolder) -> None:
     for name, array in left.items():
         assert np.array_equal(array, right[name]), name
     assert history_of(first) == history_of(second)
+    assert list(history_of(first)[0]) == list(history_of(second)[0])
 
 
 class StopAt:

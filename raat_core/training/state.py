@@ -106,7 +106,7 @@ class ResumeStore:
             "digest": self.digest,
             "epoch": progress.epoch,
             "step": progress.step,
-            "history": progress.history,
+            "history": [list(row.items()) for row in progress.history],
             "term_names": progress.term_names,
             "epoch_hook_done": progress.epoch_hook_done,
             "sessions": progress.sessions,
@@ -178,7 +178,8 @@ class ResumeStore:
         return Progress(
             epoch=metadata["epoch"],
             step=metadata["step"],
-            history=metadata["history"],
+            # Pairs, which keep the order of columns; mappings in states that older code left.
+            history=[dict(row) for row in metadata["history"]],
             term_names=metadata["term_names"],
             epoch_hook_done=metadata["epoch_hook_done"],
             terms=[] if terms is None else list(terms.to(device)),
