@@ -69,6 +69,12 @@ class Pgd:
             value = getattr(self, key)
             if value not in get_args(allowed):
                 raise UserError(f"attack: {key} = {value!r}{suggest(value, get_args(allowed))}")
+        if not isinstance(self.steps, int) or self.steps < 0:
+            raise UserError(f"attack: steps = {self.steps!r}: must be a whole number of at least 0")
+        for key in ("epsilon", "step_size"):
+            value = getattr(self, key)
+            if not 0 <= value < math.inf:
+                raise UserError(f"attack: {key} = {value!r}: must be a number of at least 0")
 
     def run(
         self,

@@ -41,6 +41,13 @@ class Cell(CellFields):
     def _check_agreement(self) -> Cell:
         check_agreement(self)
         labeller = self.needs.get(EXTRA_LABELS)  # With it, all cells that are needed.
+        for setting, need in self.needs.items():
+            its, mine = (DATA_SETS[cell.dataset].image_shape for cell in (need.cell, self))
+            if setting != EXTRA_LABELS and its[0] != mine[0]:
+                raise ValueError(
+                    f"method.{setting}.dataset = '{need.cell.dataset}': its network takes images "
+                    f"of {its[0]} channels; those of {self.dataset} have {mine[0]}"
+                )
         if self.extra_data is not None and labeller is not None:
             check_labeller(self.extra_data.dataset, labeller.cell.dataset, self.dataset)
         return self

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,10 +14,13 @@ from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation
 from raat_core.interface.architecture import OperationsCount
+from raat_core.interface.attack import Attack
+from raat_core.interface.method import Method
 from raat_core.interface.operations import ImageShape, Operations, Passes, ResidualNetwork
 from raat_core.interface.registry import build_attack, build_method
 from raat_core.specs.averaging import Swa
 from raat_core.specs.recipe import Recipe
+from raat_core.validation import one_line
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 
     model, selection, epochs = operations_of(cell), cell.selection, cell.recipe.epochs
     train_size, _ = _split_sizes(cell)
     method = build_method(cell.method, cell.facts())
-    step = method.passes(cell.threat_model.steps, accuracies.clean)
+    step = _passes_of_method(method, accuracies.clean)
     looks = _evaluated(epochs, selection.every) - _evaluated(done, selection.every)
     if epochs > done and epochs % selection.every:
         looks += 1  # The last epoch always is evaluated.
@@ -171,7 +176,12 @@ def evaluation_flop(
 def evaluation_passes(evaluation: Evaluation, classes: int, accuracies: Accuracies) -> Passes:
     """What an attack costs for each sample, on average."""
     attack = build_attack(evaluation)
-    passes = attack.passes(classes, accuracies.clean, accuracies.robust)
+    shares = accuracies.clean, accuracies.robust
+    passes = _told(
+        lambda: attack.passes(classes, *shares),
+        lambda: Attack.passes(attack, classes, *shares),
+        f"attack '{evaluation.kind}'",
+    )
     # Whether the image is classified correctly without it is then looked at as well.
     return passes + Passes(forwards=1) if attack.counts_clean_errors else passes
 
@@ -180,3 +190,36 @@ def depends_on_accuracies(evaluation: Evaluation) -> bool:
     """Whether the cost of an attack follows the accuracies of the model."""
     some = (Accuracies(clean, robust) for clean, robust in ((1.0, 1.0), (1.0, 0.0), (0.0, 0.0)))
     return len({evaluation_passes(evaluation, 10, each) for each in some}) > 1
+
+
+def _passes_of_method(method: Method, correct: float) -> Passes:
+    """What a step costs for each sample, of whose batch so many are classified correctly."""
+    steps = method.cell.threat_model.steps
+    return _told(
+        lambda: method.passes(steps, correct),
+        lambda: Method.passes(method, steps, correct),
+        f"method '{method.settings.name}'",
+    )
+
+
+def _told(tell: Callable[[], object], assume: Callable[[], Passes], whose: str) -> Passes:
+    """What an extension says it costs; what is assumed where it says nothing that can be used.
+
+    An estimate is no reason to stop a run.
+    """
+    try:
+        told = tell()
+    except Exception as error:  # Its author's own code.
+        _warn(f"{whose}: passes failed ({one_line(error)})")
+        return assume()
+    if isinstance(told, Passes):
+        return told
+    _warn(f"{whose}: passes returned {told!r:.60}, which is no raat_core.interface.Passes")
+    return assume()
+
+
+@lru_cache(maxsize=256)
+def _warn(problem: str) -> None:
+    """Once."""
+    line = f"warning: {problem}; hours are estimated from an assumption"
+    print(line, file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.data.cache import LEVELS, Cached, Source, cached, data_root
 from raat_core.errors import UserError
+from raat_core.validation import one_line
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ def load_data_set(
         UserError: a file is missing or damaged; says which, and where it has to be. Or it is
             another data set than the catalogue describes.
     """
-    data = require_described(name, DATA_SETS[name].load(data_root(root), check_stop))
+    try:
+        loaded = DATA_SETS[name].load(data_root(root), check_stop)
+    except OSError as error:
+        raise UserError(one_line(f"data set {name}: cannot be loaded: {error}")) from error
+    data = require_described(name, loaded)
     return data if data.sha256 is not None else replace(data, sha256=checksum(data))
 
 

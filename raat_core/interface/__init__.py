@@ -12,6 +12,7 @@ from raat_core.interface.facts import CellFacts
 from raat_core.interface.memory import SampleMemory
 from raat_core.interface.method import Method
 from raat_core.interface.needs import NeededCell
+from raat_core.interface.operations import Passes
 from raat_core.interface.registry import register
 from raat_core.interface.settings import MethodSettings, departure
 from raat_core.interface.step import (
@@ -44,6 +45,7 @@ __all__ = [
     "NeededCell",
     "Norm",
     "OnIterate",
+    "Passes",
     "PixelFraction",
     "SampleMemory",
     "Start",

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,17 @@ def load_plugin(plugin: str) -> None:
         raise
     except (Exception, SystemExit) as error:  # A script that ends by itself, too.
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{plugin!r} cannot be imported: {what}") from error
+        raise UserError(f"{plugin!r} cannot be imported: {what}{_place_of(error)}") from error
+
+
+def _place_of(error: BaseException) -> str:
+    """` (my/alp.py, line 12)`: the last line of a plugin's own code that ran."""
+    frames = traceback.extract_tb(error.__traceback__)
+    others = (str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix, "<")
+    own = [each for each in frames if not each.filename.startswith(others)]
+    if not own:
+        return ""
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
 
 
 def load_plugins_from_environment() -> None:

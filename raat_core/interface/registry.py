@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, get_args, overload
 
 from raat_core.errors import UserError
 from raat_core.interface.architecture import Architecture, Builder, RegisteredArchitecture
@@ -136,12 +136,28 @@ def register(extension: Any) -> Any:
             f"{name}: must be a Method or an Attack; what builds a network or loads a data set is "
             f"registered by @register(Architecture(...)) or @register(DataSetSpec(...))"
         )
+    _require_whole(extension)
     if issubclass(extension, Method):
         _refuse_old_hooks(extension)
         METHODS.add(_default(extension, "name"), extension, extension.__module__)
     else:
         ATTACKS.add(_default(extension, "kind"), extension, extension.__module__)
     return extension
+
+
+def _require_whole(extension: type[Method] | type[Attack]) -> None:
+    """Refuse a class that could be registered and not be used."""
+    name = extension.__qualname__
+    settings = getattr(extension, "Settings", None)
+    base = MethodSettings if issubclass(extension, Method) else AttackSettings
+    if not isinstance(settings, type) or not issubclass(settings, base):
+        raise UserError(f"{name}: needs a class attribute Settings, a {base.__name__}")
+    missing = sorted(getattr(extension, "__abstractmethods__", ()))
+    if missing:
+        raise UserError(f"{name}: has no {', '.join(missing)}")
+    if issubclass(extension, Attack):
+        arguments = ("self", "model", "images", "labels", "draws", "check_stop")
+        _require_arguments(name, extension.run, arguments)
 
 
 def _register_architecture(spec: Architecture) -> Callable[[Builder], Builder]:
@@ -178,6 +194,12 @@ def _default(extension: type[Method] | type[Attack], key: str) -> str:
     name = extension.Settings.model_fields[key].default
     if not isinstance(name, str):
         raise UserError(f"{extension.__qualname__}: its settings' `{key}` needs a default")
+    allowed = get_args(extension.Settings.model_fields[key].annotation)
+    if allowed and name not in allowed:
+        raise UserError(
+            f"{extension.__qualname__}: its settings' `{key}` is {name!r} by default, and may only "
+            f"be {' or '.join(map(repr, allowed))}"
+        )
     return name
 
 
@@ -213,7 +235,12 @@ def method_class(name: str) -> type[Method]:
 
 def build_method(settings: MethodSettings, cell: CellFacts) -> Method:
     """The method of these settings, for a cell."""
-    return method_class(settings.name)(settings, cell)
+    method = method_class(settings.name)(settings, cell)
+    if not hasattr(method, "cell"):
+        raise UserError(
+            f"method '{settings.name}': its __init__ must call super().__init__(settings, cell)"
+        )
+    return method
 
 
 def resolve_settings(data: object) -> MethodSettings:
@@ -224,13 +251,18 @@ def resolve_settings(data: object) -> MethodSettings:
     """
     if isinstance(data, MethodSettings):
         return data
+    given: dict[str, Any] = {"name": data}
     if isinstance(data, str):
-        data = {"name": data}
-    if not isinstance(data, Mapping) or "name" not in data:
+        settings = method_class(data).Settings
+    elif not isinstance(data, Mapping) or "name" not in data:
         raise ValueError(f"must be a method's name or {{name: ...}}{suggest('', method_names())}")
-    settings = method_class(str(data["name"])).Settings
-    given = {key: value for key, value in data.items() if key != "variant"}
-    variant = data.get("variant", "paper")
+    else:
+        given = dict(data)
+        try:
+            settings = method_class(str(given["name"])).Settings
+        except ValueError as error:
+            raise ValueError(f"name = {given['name']!r}: {error}") from None
+    variant = given.pop("variant", "paper")
     if variant not in ("paper", "released"):
         raise ValueError(f"variant = {variant!r}{suggest(variant, ['paper', 'released'])}")
     return settings.model_validate({**settings.preset(variant), **given})

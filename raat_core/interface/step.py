@@ -62,6 +62,11 @@ class Step(Protocol):
         ...
 
     @property
+    def overall(self) -> int:
+        """The step within the whole training, counted from 0; below `CellFacts.steps`."""
+        ...
+
+    @property
     def learning_rate(self) -> float:
         """Of this step."""
         ...

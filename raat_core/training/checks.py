@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 
 from raat_core.cells.cell import Cell
 from raat_core.errors import UserError
+from raat_core.models.modes import in_mode
 from raat_core.training.state import Progress
 from raat_core.training.trainee import Trainee
 
@@ -58,6 +60,30 @@ def _require_finite_weights(trainee: Trainee, progress: Progress) -> None:
         raise UserError(
             f"the weights are not finite: {first} holds NaN or infinity at epoch "
             f"{progress.epoch + 1}, after step {progress.step} of cell {trainee.cell.name}"
+        )
+
+
+@torch.no_grad()
+def require_logits(model: nn.Module, images: Tensor, classes: int, architecture: str) -> None:
+    """Refuse a network that gives something else than a value for each class.
+
+    Args:
+        model: which.
+        images: (N, C, H, W), some that it takes.
+        classes: of the data set.
+        architecture: its name, for the message.
+
+    Raises:
+        UserError: says what it gave.
+    """
+    with in_mode(model, training=False):
+        found = model(images)
+    expected = (len(images), classes)
+    if not isinstance(found, Tensor) or tuple(found.shape) != expected:
+        what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else found
+        raise UserError(
+            f"architecture '{architecture}': must return logits of shape {expected} for "
+            f"{len(images)} images of {classes} classes, not {what!s:.80}"
         )
 
 

@@ -22,7 +22,7 @@ from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import git_commit, hardware, now, scheduler_job
 from raat_core.randomness import generator, seeded_on
-from raat_core.training.checks import explaining_lone_values, require_finite
+from raat_core.training.checks import explaining_lone_values, require_finite, require_logits
 from raat_core.training.extra import JoinedSplit, require_extra, with_extra
 from raat_core.training.needed import labelled, load_needed, models_of_settings
 from raat_core.training.outputs import write_results
@@ -66,6 +66,8 @@ class Training:
         extra_size = 0 if self.extra is None else len(self.extra.train)
         self.trainee = Trainee.build(self.cell, self.device, fast, len(train), extra_size)
         self.trainee.method.needed = models_of_settings(self.needed)
+        one, _ = self.train_split.batch(torch.arange(1, device=self.device))
+        require_logits(self.trainee.model, one, self.data.classes, self.cell.architecture)
         if self.extra is not None:
             self.train_split = self._joined(self.train_split, self.extra, fast)
         self.steps_per_epoch = self.trainee.method.cell.steps_per_epoch

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 from typing import get_args
 
 import torch
@@ -77,6 +78,11 @@ class TrainingStep:
         return self.indices >= self.facts.train_size
 
     @property
+    def overall(self) -> int:
+        """See `Step.overall`."""
+        return self.epoch * self.facts.steps_per_epoch + self.number
+
+    @property
     def learning_rate(self) -> float:
         """See `Step.learning_rate`."""
         return self.cell.recipe.learning_rate_at(self.facts.moment(self.epoch, self.number))
@@ -146,7 +152,8 @@ class TrainingStep:
     ) -> Tensor:
         """See `Step.attack`."""
         threat = self.cell.threat_model
-        scale = radius if isinstance(radius, int | float) else 1.0
+        scale = 1.0 if isinstance(radius, Tensor) else radius
+        _require_sizes(images, radius, start, step_size)
         pgd = Pgd(
             norm=threat.norm,
             epsilon=scale * float(threat.epsilon),
@@ -205,6 +212,29 @@ class TrainingStep:
         if self.remembered is None:
             return compute(on_iterate)
         return self.remembered.once(compute, on_iterate)
+
+
+def _require_sizes(images: Tensor, radius: object, start: object, step_size: object) -> None:
+    """Refuse what an attack would take for something else.
+
+    Raises:
+        UserError: says what it has to be.
+    """
+    if isinstance(radius, Tensor):
+        if radius.shape != images.shape[:1]:
+            raise UserError(
+                f"step.attack: radius: a tensor of shape {tuple(radius.shape)}: must be a number, "
+                f"or a tensor of shape ({len(images)},)"
+            )
+    elif not isinstance(radius, Real):
+        raise UserError(f"step.attack: radius = {radius!r}: must be a number or a tensor")
+    if step_size is not None and not isinstance(step_size, Real):
+        raise UserError(f"step.attack: step_size = {step_size!r}: must be a number")
+    if isinstance(start, Tensor) and start.shape != images.shape:
+        raise UserError(
+            f"step.attack: start: a tensor of shape {tuple(start.shape)}: must be like the images, "
+            f"{tuple(images.shape)}"
+        )
 
 
 def _require_known(method: str, key: str, value: str, allowed: object) -> None:

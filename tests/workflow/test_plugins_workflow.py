@@ -40,6 +40,8 @@ def test_a_folder_of_extensions_ends_in_a_table(
     source = plugin / "_network.py"
     source.write_text(source.read_text().replace(".relu()", ".tanh()"))
     checkout.grid["seeds"] = [0, 1, 2]
+    said = checkout.snakemake("--dry-run").stderr
+    assert "note: finished cells made by other code than architecture 'net-w'" in said
     assert checkout.planned()["train_and_attack"] == 1
     assert "Operations are assumed" not in show_plan(config)
     checkout.run()

@@ -21,6 +21,7 @@ from raat_sweep.plan.plan import Plan
 from raat_sweep.results.markers import shard_names
 from raat_sweep.rules.build import build_with_gaps
 from raat_sweep.rules.description import describe, describe_cells, product_names
+from raat_sweep.rules.other_code import notes_on_other_code
 from raat_sweep.rules.workspace import (
     hold_results,
     prepare_environment,
@@ -35,6 +36,8 @@ try:
     PLAN = Plan(read_config(config, "config"))
     require_writable(Path(PLAN.config.results))
     require_folder("data", PLAN.data)
+    for note in notes_on_other_code(PLAN) if workflow.is_main_process else ():
+        print(note, file=sys.stderr)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -66,6 +66,7 @@ class FakeStep:
     drawn: Tensor
     epoch: int = 0
     number: int = 0
+    overall: int = 0
     learning_rate: float = 0.1
     average: nn.Module | None = None
     attack_batchnorm: BatchNormMode = "eval"
