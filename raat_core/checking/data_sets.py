@@ -37,7 +37,9 @@ def check_data_set(extension: Extension, data_root: Path | None = None) -> Repor
             seed_generators("again")
             again = load_data_set(extension.name, data_root)
         except Exception as error:  # Whatever the author's function raises.
-            report.wrong("fails", code.explain(error))
+            # What it raised stands behind the line that a user is told.
+            cause = error.__cause__
+            report.wrong("fails", code.explain(cause if isinstance(cause, Exception) else error))
             return report
     _check_checksum(data, again, draws, report)
     for part, split in (("training", data.train), ("test", data.test)):
