@@ -60,6 +60,22 @@ def suggest(value: object, allowed: Iterable[str]) -> str:
     return f"{hint} allowed: {', '.join(names)}"
 
 
+def require_one_of(what: str, value: object, words: object) -> None:
+    """Refuse a word that something is chosen by and that is none of those there are.
+
+    Args:
+        what: is chosen, for the message.
+        value: the word.
+        words: a Literal, or a union of Literals.
+
+    Raises:
+        UserError: names the nearest one and all that there are.
+    """
+    known = [word for part in get_args(words) for word in get_args(part) or (part,)]
+    if value not in known:
+        raise UserError(f"{what} = {value!r}{suggest(value, known)}")
+
+
 def of_kind(*kinds: str) -> BeforeValidator:
     """For a union of models that `kind` tells apart: which there are, where it says another."""
 

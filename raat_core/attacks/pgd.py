@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from raat_core.errors import UserError
 from raat_core.interface.losses import cross_entropy, kl_divergence, margin
 from raat_core.interface.step import AttackObjective, Iterate, OnIterate, Start
 from raat_core.specs.threat_model import Norm
-from raat_core.validation import suggest
+from raat_core.validation import require_one_of
 
 Logits: TypeAlias = Callable[[Tensor], Tensor]
 """What is attacked: images (B, C, H, W) to logits (B, K), differentiable."""
@@ -66,9 +66,7 @@ class Pgd:
 
     def __post_init__(self) -> None:
         for key, allowed in (("norm", Norm), ("objective", AttackObjective), ("start", Start)):
-            value = getattr(self, key)
-            if value not in get_args(allowed):
-                raise UserError(f"attack: {key} = {value!r}{suggest(value, get_args(allowed))}")
+            require_one_of(f"attack: {key}", getattr(self, key), allowed)
         if not isinstance(self.steps, int) or self.steps < 0:
             raise UserError(f"attack: steps = {self.steps!r}: must be a whole number of at least 0")
         for key in ("epsilon", "step_size"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -69,15 +69,28 @@ def require_same_code(
     Raises:
         UserError: says which plugin changed, and what to do.
     """
+    for one, was in of_other_code(metadata, extensions):
+        raise UserError(
+            f"{folder}: this training was begun with other code of {describe(one)}; then it "
+            f"was {short(was)}. Put the file back; or raise its `version`, which makes another "
+            f"cell; or remove {folder} to start this cell again"
+        )
+
+
+def of_other_code(
+    metadata: Mapping[str, Any], extensions: Iterable[Extension]
+) -> Iterator[tuple[Extension, str | None]]:
+    """Those of which a file was made by other code, each with that code's checksum.
+
+    Args:
+        metadata: the file's.
+        extensions: as they are now.
+    """
     before = {(kind, name): sha256 for kind, name, _, sha256 in code_of(metadata)}
     for one in extensions:
         was = before.get((one["kind"], one["name"]), one["sha256"])
         if was != one["sha256"]:
-            raise UserError(
-                f"{folder}: this training was begun with other code of {describe(one)}; then it "
-                f"was {short(was)}. Put the file back; or raise its `version`, which makes another "
-                f"cell; or remove {folder} to start this cell again"
-            )
+            yield one, was
 
 
 def describe(extension: Extension) -> str:

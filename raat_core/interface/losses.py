@@ -11,10 +11,9 @@ which the released code keeps its logarithms finite.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from raat_core.errors import UserError
-from raat_core.validation import suggest
+from raat_core.validation import require_one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +22,7 @@ Numerics: TypeAlias = Literal["exact", "released"]
 
 
 def _is_released(numerics: Numerics) -> bool:
-    if numerics not in get_args(Numerics):
-        raise UserError(f"numerics = {numerics!r}{suggest(numerics, get_args(Numerics))}")
+    require_one_of("numerics", numerics, Numerics)
     return numerics == "released"
 
 

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from raat_core.models.modes import in_mode, statistics_at_rest
 from raat_core.randomness import NamedDraws, generator
 from raat_core.training.extra import JoinedSplit
 from raat_core.training.perturbation import Remembered
-from raat_core.validation import suggest
+from raat_core.validation import require_one_of
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class TrainingStep:
 
     def forward(self, images: Tensor, batchnorm: BatchNormMode = "train") -> Tensor:
         """See `Step.forward`."""
-        _require_known("forward", "batchnorm", batchnorm, BatchNormMode)
+        require_one_of("step.forward: batchnorm", batchnorm, BatchNormMode)
         resting = statistics_at_rest(self.model) if self.at_rest else nullcontext()
         with in_mode(self.model, training=batchnorm == "train"), resting:
             return compute_logits(self.model, images, self.cell.precision.training)
@@ -123,7 +122,7 @@ class TrainingStep:
         self, images: Tensor, batchnorm: LogitsMode = "eval", model: nn.Module | None = None
     ) -> Tensor:
         """See `Step.logits`."""
-        _require_known("logits", "batchnorm", batchnorm, LogitsMode)
+        require_one_of("step.logits: batchnorm", batchnorm, LogitsMode)
         return self._once(lambda _: self._logits(images, batchnorm, model or self.model))
 
     def _logits(self, images: Tensor, batchnorm: LogitsMode, model: nn.Module) -> Tensor:
@@ -235,19 +234,3 @@ def _require_sizes(images: Tensor, radius: object, start: object, step_size: obj
             f"step.attack: start: a tensor of shape {tuple(start.shape)}: must be like the images, "
             f"{tuple(images.shape)}"
         )
-
-
-def _require_known(method: str, key: str, value: str, allowed: object) -> None:
-    """Refuse an unknown mode.
-
-    Raises:
-        UserError: says which there are.
-    """
-    # Of a union of Literals too.
-    names = [
-        name
-        for part in get_args(allowed)
-        for name in (get_args(part) if get_args(part) else (part,))
-    ]
-    if value not in names:
-        raise UserError(f"step.{method}: {key} = {value!r}{suggest(value, names)}")

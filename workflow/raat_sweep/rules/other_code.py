@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from raat_core.cells.extensions import code_of, describe, extensions_of
+from raat_core.cells.extensions import describe, extensions_of, of_other_code
 from raat_core.cells.folder import CellFolder
 from raat_core.errors import UserError
 from raat_core.files.checksums import read_json
@@ -21,13 +21,10 @@ def notes_on_other_code(plan: Plan) -> list[str]:
         if not extensions or not manifest.exists():
             continue
         try:
-            code = code_of(read_json(manifest))
+            others = list(of_other_code(read_json(manifest), extensions))
         except (UserError, LookupError, TypeError):  # It is told where it is needed.
             continue
-        before = {(kind, name): sha256 for kind, name, _, sha256 in code}
-        for one in extensions:
-            if before.get((one["kind"], one["name"]), one["sha256"]) != one["sha256"]:
-                found[describe(one)] += 1
+        found.update(describe(one) for one, _ in others)
     return [
         f"note: finished cells made by other code than {what}: {count}. They stay as they are; "
         f"raise its `version` to train them again"
