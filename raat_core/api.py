@@ -31,7 +31,7 @@ from raat_core.cells.manifest import read_manifest
 from raat_core.cells.needs import require_needs
 from raat_core.cells.spec import read_cell, write_spec
 from raat_core.cells.weights import read_weights
-from raat_core.data.dataset import DataSet, load_data_set
+from raat_core.data.dataset import DataSet, identified, load_data_set
 from raat_core.errors import UserError
 from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Shard
@@ -107,7 +107,7 @@ def train(
         training = Training(
             cell=cell,
             folder=cell_folder,
-            data=data or load_data_set(cell.dataset, data_root, stop.check),
+            data=identified(data or load_data_set(cell.dataset, data_root, stop.check)),
             extra=extra,
             device=pick_device(device),
             check_stop=stop.check,
@@ -138,6 +138,7 @@ def attack(
     checkpoint: Checkpoint = "best",
     device: str = "auto",
     data_root: Path | None = None,
+    data: DataSet | None = None,
     report: Any = lambda line: None,
     shard: Shard | None = None,
 ) -> dict[str, Any]:
@@ -149,6 +150,7 @@ def attack(
         checkpoint: "best" or "last".
         device: as for `train`.
         data_root: as for `train`.
+        data: the data set that the cell was trained on, where that was given.
         report: is told a line per attack, and one whenever a part of it is saved.
         shard: attack only its share of the batches; `join` makes records of all shares.
 
@@ -158,7 +160,7 @@ def attack(
 
     Raises:
         Interrupted: by a signal; finished batches are kept.
-        UserError: the cell is not trained, or a file is damaged.
+        UserError: the cell is not trained, or with other data, or a file is damaged.
     """
     cell_folder = CellFolder(folder)
     trained = read_cell(cell_folder)
@@ -166,11 +168,12 @@ def attack(
         return evaluate_cell(
             cell_folder,
             attacks_on(trained.threat_model, checkpoint, attacks),
-            load_data_set(trained.dataset, data_root, stop.check),
+            data or load_data_set(trained.dataset, data_root, stop.check),
             pick_device(device),
             stop.check,
             report,
             shard,
+            data_root,
         )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.interface import Attack, AttackSettings, DrawsByName, register
+from raat_core.interface import Attack, AttackBatch, AttackSettings, register
 from raat_core.interface.losses import cross_entropy
 from raat_core.specs.threat_model import Norm
 from raat_core.validation import PixelFraction
@@ -33,19 +32,12 @@ class Square(Attack):
     settings: SquareSettings
     packages = ("pyautoattack",)
 
-    def run(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        draws: DrawsByName,
-        check_stop: Callable[[], None],
-    ) -> Tensor:
+    def run(self, model: nn.Module, batch: AttackBatch) -> Tensor:
         from pyautoattack.square import SquareAttack
 
-        def logits(batch: Tensor) -> Tensor:
-            check_stop()
-            found: Tensor = model(batch)
+        def logits(images: Tensor) -> Tensor:
+            batch.check_stop()
+            found: Tensor = model(images)
             return found
 
         attack = SquareAttack(
@@ -53,9 +45,9 @@ class Square(Attack):
             norm={"linf": "Linf", "l2": "L2"}[self.settings.norm],
             eps=float(self.settings.epsilon),
             n_queries=self.settings.queries,
-            seed=draws("square").generator.initial_seed() % 2**31,
+            seed=batch.draws("square").generator.initial_seed() % 2**31,
         )
-        found: Tensor = attack.perturb(images.contiguous(), labels)
+        found: Tensor = attack.perturb(batch.images.contiguous(), batch.labels)
         return found
 
 
@@ -75,23 +67,16 @@ class Fgsm(Attack):
     Settings = FgsmSettings
     settings: FgsmSettings
 
-    def run(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        draws: DrawsByName,
-        check_stop: Callable[[], None],
-    ) -> Tensor:
+    def run(self, model: nn.Module, batch: AttackBatch) -> Tensor:
         import torch
 
-        epsilon = float(self.settings.epsilon)
+        epsilon, images = float(self.settings.epsilon), batch.images
         start = images
         if self.settings.random_start:
-            noise = draws("start").uniform(*images.shape, low=-epsilon, high=epsilon)
+            noise = batch.draws("start").uniform(*images.shape, low=-epsilon, high=epsilon)
             start = (images + noise).clamp(0, 1)
         start.requires_grad_()
-        loss = cross_entropy(model(start), labels).sum()
+        loss = cross_entropy(model(start), batch.labels).sum()
         (gradient,) = torch.autograd.grad(loss, start)
         moved = start + epsilon * gradient.sign()
         return moved.clamp(images - epsilon, images + epsilon).clamp(0, 1)

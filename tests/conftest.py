@@ -13,7 +13,9 @@ import torch
 from faults import tally
 from raat_core import api
 from raat_core.cells.cell import Cell
+from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet, Split
+from raat_core.files.checksums import read_json, write_sealed_json
 from raat_core.interface.registry import method_class
 from slurm.cluster import unavailable
 
@@ -61,6 +63,13 @@ GRID: dict[str, Any] = {
 def small_cell(**changes: Any) -> Cell:
     """A cell that trains in about a second on `small_data`; `changes` replace whole keys."""
     return api.cell({**SMALL_CELL, **changes})
+
+
+def say_trained_on_digits(folder: CellFolder) -> None:
+    """Of a cell that was trained on `small_data`, for commands that attack all test images."""
+    manifest = read_json(folder.manifest)
+    data_sha256 = api.load_data_set("digits").sha256
+    write_sealed_json(folder.manifest, {**manifest, "data_sha256": data_sha256})
 
 
 def short_method(name: str, **settings: Any) -> dict[str, Any]:

@@ -34,11 +34,13 @@ class Live:
     radii: Tensor | None = None
     """(B,): by what each sample's ball and steps are scaled."""
     on_iterate: OnIterate | None = None
+    on_gradient: Callable[[Tensor], None] | None = None
+    """Is shown the gradient (B, C, H, W) of every step."""
 
     @property
     def can_be_recorded(self) -> bool:
         """Whether a replay would do the same: functions may hold tensors of one step."""
-        return self.objective is None and self.on_iterate is None
+        return self.objective is None and self.on_iterate is None and self.on_gradient is None
 
 
 NOTHING = Live()
@@ -118,6 +120,8 @@ class Pgd:
                 # The sum: a sample's gradient is its own alone.
                 values = _per_sample(objective(logits), logits).sum()
                 (gradient,) = torch.autograd.grad(values, perturbed)
+            if live.on_gradient is not None:
+                live.on_gradient(gradient)
             perturbed = perturbed.detach()
             moved = self.project(images, perturbed + self._ascent(gradient, live), live)
             if live.on_iterate is not None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.checks import check_agreement
-from raat_core.cells.digests import NUMERICS_VERSION, digest_of
+from raat_core.cells.digests import NUMERICS_VERSION, SAMPLING_VERSION, digest_of
 from raat_core.cells.extra_data import check_labeller
 from raat_core.cells.fields import CellFields
 from raat_core.interface.needs import Checkpoint, NeededCell, needs_of
@@ -88,8 +88,12 @@ class Cell(CellFields):
         }
         if self.extra_data is not None:
             versions["extra_dataset_version"] = DATA_SETS[self.extra_data.dataset].version
-        if self.selection.attack is not None:
-            versions["selection_version"] = attack_class(self.selection.attack.kind).version
+        attack = self.selection.attack
+        if attack is not None:
+            versions["selection_version"] = attack_class(attack.kind).version
+        chosen_by_some = attack is not None and attack.samples is not None
+        if chosen_by_some or self.selection.split == "validation":
+            versions["sampling_version"] = SAMPLING_VERSION
         return versions
 
     @cached_property

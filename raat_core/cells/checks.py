@@ -41,8 +41,8 @@ def _check_held_out(cell: CellFields) -> None:
     """Of the catalogue's data sets, whose classes are about equally large."""
     selection, info = cell.selection, DATA_SETS[cell.dataset]
     per_class = math.ceil(info.train_size / info.classes)
-    held_out = round(selection.validation_fraction * per_class)
-    is_empty = held_out in (0, per_class)
+    held_out = max(round(selection.validation_fraction * per_class), 1)
+    is_empty = held_out >= per_class
     if selection.split == "validation" and cell.image_folder is None and is_empty:
         raise ValueError(
             f"selection.validation_fraction = {selection.validation_fraction}: of the "

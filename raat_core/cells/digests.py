@@ -7,6 +7,10 @@ import json
 
 NUMERICS_VERSION = 1
 """Raised when training or attacking changes in a way that alters results; part of every digest."""
+SAMPLING_VERSION = 2
+"""Of which samples stand for all; part of digests where some do. 1 spaced them evenly over all,
+whatever the order of their classes, and held out a rounded share of every class.
+"""
 
 
 def digest_of(data: object, length: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from raat_core.cells.catalogue import DATA_SETS
-from raat_core.cells.digests import NUMERICS_VERSION, digest_of
+from raat_core.cells.digests import NUMERICS_VERSION, SAMPLING_VERSION, digest_of
 from raat_core.interface.attack import AttackSettings
 from raat_core.interface.needs import Checkpoint as Checkpoint
 from raat_core.interface.operations import ImageShape
@@ -111,15 +112,26 @@ Evaluation: TypeAlias = Annotated[
 CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
 
+LARGEST_KEPT = 256 * 2**20
+"""Bytes of adversarial images that one attack on one cell may keep."""
+
+
+def versions_of(evaluation: Evaluation) -> dict[str, int]:
+    """Of what an attack and its choice of images are, where they are not 1."""
+    versions = {
+        "attack_version": attack_class(evaluation.kind).version,
+        "sampling_version": 1 if evaluation.samples is None else SAMPLING_VERSION,
+    }
+    return {key: version for key, version in versions.items() if version != 1}
+
+
 def evaluation_name(evaluation: Evaluation, checkpoint: Checkpoint) -> str:
     """Name of an attack's record within a cell's folder: readable, unique by its digest."""
     identity: dict[str, Any] = {
         "attack": evaluation.to_json(),
         "numerics_version": NUMERICS_VERSION,
     }
-    version = attack_class(evaluation.kind).version
-    if version != 1:
-        identity["attack_version"] = version
+    identity |= versions_of(evaluation)
     label = re.sub(r"[^A-Za-z0-9.+-]", "-", evaluation.label)[:60]
     return f"{checkpoint}_{label}_{digest_of(identity, 8)}"
 
@@ -141,6 +153,8 @@ class EvaluationList(Frozen):
         versions = [attack_class(attack.kind).version for attack in self.attacks]
         if set(versions) != {1}:
             identity.append(versions)
+        if any(attack.samples is not None for attack in self.attacks):
+            identity.append({"sampling_version": SAMPLING_VERSION})
         return f"{self.checkpoint}_{digest_of(identity, 8)}"
 
 
@@ -156,10 +170,24 @@ def check_attack(attack: Evaluation, dataset: str) -> None:
             f"samples = {attack.samples}: must be at most {info.test_size}, the test images of "
             f"{dataset}"
         )
+    _check_kept(attack, dataset)
     try:
         attack.check(info.classes, info.image_shape)
     except ValueError as error:
         raise ValueError(f"kind = '{attack.kind}' on {dataset}: {error}") from None
+
+
+def _check_kept(attack: Evaluation, dataset: str) -> None:
+    """Refuse to keep more adversarial images than a quota bears, in float32."""
+    info = DATA_SETS[dataset]
+    size = 4 * math.prod(info.image_shape)
+    kept = attack.images(info.test_size) * size
+    if attack.keep and kept > LARGEST_KEPT:
+        raise ValueError(
+            f"keep = true: adversarial images of {dataset} are {kept / 2**20:.0f} MiB a cell and "
+            f"attack; at most {LARGEST_KEPT / 2**20:.0f} MiB are kept, which are samples = "
+            f"{LARGEST_KEPT // size}"
+        )
 
 
 def standard_attacks(threat: ThreatModel) -> tuple[Evaluation, ...]:

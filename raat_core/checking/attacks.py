@@ -32,8 +32,8 @@ from raat_core.checking.watch import counted_flop
 from raat_core.cost.flop import operations
 from raat_core.data.dataset import Split
 from raat_core.evaluation.accuracy import classes_of, percent_correct, pgd_batches, predict
-from raat_core.evaluation.batch import run_attack
-from raat_core.evaluation.outcomes import require_classes_of, require_in_ball, require_outcome
+from raat_core.evaluation.batch import Samples, run_attack
+from raat_core.evaluation.outcomes import require_classes_of
 from raat_core.interface.attack import Attack, AttackSettings
 from raat_core.interface.registry import attack_class, build_attack
 
@@ -167,13 +167,12 @@ class _Check:
         """What it returns for a batch, found to be allowed."""
         images, labels = self.test.batch(self.batches[number])
         attack = build_attack(self.settings)
-        found = run_attack(attack, self.model, number, images, labels, lambda: None)
-        if require_outcome(self.settings, found, images, labels):
-            found = found.detach()
-            require_in_ball(self.settings, found, images)
-        else:
-            require_classes_of(self.settings, found, DATA_SETS["digits"].classes)
-        return found
+        samples = Samples(images, labels, self.batches[number], number)
+        found = run_attack(attack, self.model, samples)
+        if found.classes is not None:
+            require_classes_of(self.settings, found.classes, DATA_SETS["digits"].classes)
+            return found.classes
+        return images if found.images is None else found.images
 
     def _classes(self, found: Tensor) -> Tensor:
         return classes_of(self.model, found) if found.dim() > 1 else found

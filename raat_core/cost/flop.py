@@ -182,8 +182,8 @@ def evaluation_passes(evaluation: Evaluation, classes: int, accuracies: Accuraci
         lambda: Attack.passes(attack, classes, *shares),
         f"attack '{evaluation.kind}'",
     )
-    # Whether the image is classified correctly without it is then looked at as well.
-    return passes + Passes(forwards=1) if attack.counts_clean_errors else passes
+    # Whether the image is classified correctly without it is looked at as well.
+    return passes + Passes(forwards=1)
 
 
 def depends_on_accuracies(evaluation: Evaluation) -> bool:

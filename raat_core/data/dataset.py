@@ -12,6 +12,7 @@ from torch import Tensor
 
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.data.cache import LEVELS, Cached, Source, cached, data_root
+from raat_core.data.sampling import stratified
 from raat_core.errors import UserError
 from raat_core.validation import one_line
 
@@ -72,8 +73,7 @@ def load_data_set(
         loaded = DATA_SETS[name].load(data_root(root), check_stop)
     except OSError as error:
         raise UserError(one_line(f"data set {name}: cannot be loaded: {error}")) from error
-    data = require_described(name, loaded)
-    return data if data.sha256 is not None else replace(data, sha256=checksum(data))
+    return identified(require_described(name, loaded))
 
 
 def require_described(name: str, data: object) -> DataSet:
@@ -175,14 +175,16 @@ def from_cache(name: str, found: Cached) -> DataSet:
 
 
 def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
-    """Split into (kept, held out): of every class, evenly spaced samples are held out."""
+    """Split into (kept, held out): a fraction of every class, by the largest remainder.
+
+    At least one sample of a class that has two or more is held out.
+    """
+    count = round(fraction * len(split))
     held_out = torch.zeros(len(split), dtype=torch.bool)
-    for label in torch.unique(split.labels):
-        positions = torch.nonzero(split.labels == label).squeeze(1)
-        held_out[positions[evenly_spaced(len(positions), round(fraction * len(positions)))]] = True
+    held_out[stratified(split.labels, count, of_every_class=True)] = True
     return split.take(torch.nonzero(~held_out)[:, 0]), split.take(torch.nonzero(held_out)[:, 0])
 
 
-def evenly_spaced(total: int, count: int) -> Tensor:
-    """`count` ascending positions in range(total), evenly spaced, int64."""
-    return torch.arange(count) * total // max(count, 1)
+def identified(data: DataSet) -> DataSet:
+    """The same, with its checksum; over pixels and labels, if it has none."""
+    return data if data.sha256 is not None else replace(data, sha256=checksum(data))

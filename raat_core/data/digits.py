@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from raat_core.data.dataset import DataSet, Split, evenly_spaced
+from raat_core.data.dataset import DataSet, Split
+from raat_core.data.sampling import evenly_spaced
 from raat_core.errors import UserError
 
 TEST_PER_CLASS = 36

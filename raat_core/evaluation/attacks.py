@@ -5,11 +5,10 @@ Nothing here imports torch before an attack runs: plans read what attacks cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raat_core.cells.evaluations import AutoAttackEvaluation, CleanEvaluation, PgdEvaluation
-from raat_core.interface.attack import Attack, DrawsByName
+from raat_core.interface.attack import Attack, AttackBatch, Outcome
 from raat_core.interface.operations import Passes
 from raat_core.interface.registry import register
 
@@ -33,22 +32,14 @@ class Clean(Attack):
     """No attack: the images as they are."""
 
     Settings = CleanEvaluation
-    counts_clean_errors = False  # They are all that it counts.
 
-    def run(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        draws: DrawsByName,
-        check_stop: Callable[[], None],
-    ) -> Tensor:
+    def run(self, model: nn.Module, batch: AttackBatch) -> Outcome:
         """See `Attack.run`."""
-        return images
+        return Outcome()
 
     def passes(self, classes: int, clean: float, robust: float) -> Passes:
         """See `Attack.passes`."""
-        return Passes(forwards=1)
+        return Passes()
 
 
 @register
@@ -57,29 +48,32 @@ class ProjectedGradientDescent(Attack):
 
     Settings = PgdEvaluation
     settings: PgdEvaluation
-    counts_clean_errors = False  # Nor did they, when records of version 1 were made.
+    version = 2  # 1 took an image that is misclassified without attack for robust if PGD mended it.
 
-    def run(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        draws: DrawsByName,
-        check_stop: Callable[[], None],
-    ) -> Tensor:
+    def run(self, model: nn.Module, batch: AttackBatch) -> Outcome:
         """See `Attack.run`."""
-        from raat_core.attacks.pgd import Pgd
+        import torch
+
+        from raat_core.attacks.pgd import Live, Pgd
         from raat_core.evaluation.accuracy import classes_of
 
-        settings = self.settings
+        settings, labels = self.settings, batch.labels
         ball = settings.norm, float(settings.epsilon), float(settings.step_size)
         pgd = Pgd(*ball, settings.steps, settings.objective)
-        outcome = labels
+        images, outcome = batch.images, labels
+        zero = torch.zeros_like(labels, dtype=torch.int32)
+
+        def count_zero(gradient: Tensor) -> None:
+            zero.add_((gradient.flatten(1) == 0).all(dim=1))
+
         for restart in range(settings.restarts):
-            check_stop()
-            found = pgd.run(model, images, labels, draws(str(restart)).generator)
-            outcome = classes_of(model, found).where(outcome == labels, outcome)
-        return outcome
+            batch.check_stop()
+            draws = batch.draws(str(restart)).generator
+            found = pgd.run(model, batch.images, labels, draws, Live(on_gradient=count_zero))
+            standing = outcome == labels
+            outcome = classes_of(model, found).where(standing, outcome)
+            images = found.where(standing[:, None, None, None], images)
+        return Outcome(images, outcome, {"zero_gradients": zero})
 
     def purpose(self, name: str, batch: int) -> tuple[str | int, ...]:
         """As before attacks were registered: records depend on it."""
@@ -101,24 +95,19 @@ class AutoAttack(Attack):
     version = 2  # 1 ran each of its attacks over all images before the next one.
     slow = True
     packages = ("pyautoattack",)
-    counts_clean_errors = False  # It does so itself.
     work = "autoattack"
 
-    def run(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        draws: DrawsByName,
-        check_stop: Callable[[], None],
-    ) -> Tensor:
+    def run(self, model: nn.Module, batch: AttackBatch) -> Outcome:
         """See `Attack.run`; all of its draws are functions of its seed alone."""
         from raat_core.attacks.autoattack import run_autoattack
         from raat_core.evaluation.accuracy import NO_CLASS, classes_of
 
-        adversarial, classes = run_autoattack(model, images, labels, self.settings, check_stop)
+        adversarial, classes = run_autoattack(
+            model, batch.images, batch.labels, self.settings, batch.check_stop
+        )
         # The package names a class where logits are not finite, too.
-        return classes.where(classes_of(model, adversarial) != NO_CLASS, NO_CLASS)
+        classes = classes.where(classes_of(model, adversarial) != NO_CLASS, NO_CLASS)
+        return Outcome(adversarial, classes)
 
     def passes(self, classes: int, clean: float, robust: float) -> Passes:
         """See `Attack.passes`."""

@@ -6,7 +6,7 @@ Nothing here needs torch, nor the data.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,23 @@ from raat_core.cells.manifest import read_manifest
 from raat_core.cells.spec import read_cell
 from raat_core.errors import Damaged, UserError
 from raat_core.evaluation.parts import Part, in_words, missing, read_parts, remove_parts, whole
-from raat_core.evaluation.records import Record
+from raat_core.evaluation.records import Record, write_whole
+
+OF_RECORD = ("weights_sha256", "data_sha256", "test_size")
+"""Of what a record is: the checkpoint and the test images."""
 
 
-def recorded(path: Path, weights_sha256: str, report: Callable[[str], None]) -> Record | None:
-    """The record at `path`, if there is one and it is whole and of these weights.
+def recorded(
+    path: Path, identity: Mapping[str, Any], report: Callable[[str], None]
+) -> Record | None:
+    """The record at `path`, if there is one and it is whole, of these weights and test images.
 
-    A damaged one is reported: all that is in it can be computed again.
+    A damaged one is reported, as is one of other images: all that is in it can be computed again.
+
+    Args:
+        path: of the record.
+        identity: what its metadata has to say; of `OF_RECORD`, what is known.
+        report: is told a line for a record that is ignored.
 
     Raises:
         UserError: it cannot be read.
@@ -35,7 +45,16 @@ def recorded(path: Path, weights_sha256: str, report: Callable[[str], None]) -> 
     except Damaged as damage:
         report(f"ignored: {damage}; it is made again")
         return None
-    return record if record.metadata["weights_sha256"] == weights_sha256 else None
+    unlike = [key for key, value in identity.items() if record.metadata.get(key, value) != value]
+    if set(unlike) - {"weights_sha256"}:
+        report(f"ignored: {path} is of other test images; it is made again")
+    return None if unlike else record
+
+
+def same_images(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What records of a cell have to say of their data, where its manifest says so."""
+    known = manifest.get("data_sha256")
+    return {} if known is None else {"data_sha256": known}
 
 
 def summarise(evaluation: Evaluation, name: str, record: Record) -> dict[str, Any]:
@@ -75,15 +94,17 @@ def join_cell(
         UserError: the cell is not trained, or batches are missing: says which. The records of
             other attacks of the list are written.
     """
-    sha256 = read_manifest(folder)["weights_sha256"][evaluations.checkpoint]
+    manifest = read_manifest(folder)
+    sha256 = manifest["weights_sha256"][evaluations.checkpoint]
+    origin = {"weights_sha256": sha256, **same_images(manifest)}
     test_size = DATA_SETS[read_cell(folder).dataset].test_size
     deadline = time.monotonic() + wait
     summaries, epoch, gaps = [], None, []
     for evaluation in evaluations.attacks:
         name = evaluation_name(evaluation, evaluations.checkpoint)
-        record = recorded(folder.record(name), sha256, report)
+        record = recorded(folder.record(name), origin, report)
         if record is None:
-            identity = {"weights_sha256": sha256, "attack": evaluation.to_json()}
+            identity = {**origin, "attack": evaluation.to_json()}
             parts, gap = _parts_and_gap(folder, evaluation, identity, name, test_size, report)
             while gap and time.monotonic() < deadline:
                 time.sleep(1)
@@ -93,8 +114,7 @@ def join_cell(
             if gap:
                 gaps.append(f"{folder.path}: {evaluation.label} ({name}): not attacked yet: {gap}")
                 continue
-            record = whole(parts, evaluation.batch_size)
-            record.write(folder.record(name))
+            record = write_whole(whole(parts, evaluation.batch_size), folder.record(name))
         remove_parts(folder.parts, name)
         report(accuracy_line(evaluation, record))
         summaries.append(summarise(evaluation, name, record))

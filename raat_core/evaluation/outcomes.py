@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 
 from raat_core.cells.evaluations import Evaluation
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import NO_CLASS
+from raat_core.interface.attack import Outcome
 
 TOLERANCE = 1e-5
 """Of pixels and of distances: what float32 rounds."""
 _ORDERS = {"linf": float("inf"), "l2": 2.0}
 
 
-def require_outcome(evaluation: Evaluation, found: object, images: Tensor, labels: Tensor) -> bool:
-    """Whether an attack returned images (else it is classes), on its batch's device.
+def require_outcome(
+    evaluation: Evaluation, found: object, images: Tensor, labels: Tensor
+) -> Outcome:
+    """What an attack returned, as an `Outcome`: tensors like its batch, images that are allowed.
 
     Args:
         evaluation: the attack.
@@ -24,23 +30,66 @@ def require_outcome(evaluation: Evaluation, found: object, images: Tensor, label
         labels: (B,) that it was given.
 
     Raises:
-        UserError: it is neither images like these nor classes; says what it is.
+        UserError: it is neither images like these nor classes, or has other details than a number
+            for every image; says what it is. Or as `require_in_ball`.
     """
-    for expected in (images, labels):
-        if (
-            isinstance(found, Tensor)
-            and (found.shape, found.dtype) == (expected.shape, expected.dtype)
-            and found.device == expected.device
-        ):
-            return expected is images
-    what = type(found).__name__
-    if isinstance(found, Tensor):
-        what = f"{found.dtype} of shape {tuple(found.shape)} on {found.device}"
+    outcome = found
+    if not isinstance(outcome, Outcome):
+        outcome = _as_outcome(evaluation, found, images, labels)
+    for key, value, expected in (
+        ("images", outcome.images, images),
+        ("classes", outcome.classes, labels),
+    ):
+        if value is not None and not _is_like(value, expected):
+            raise _refused(evaluation, f"{key}: must be {_what(expected)}, not {_what(value)}")
+    for name, values in outcome.details.items():
+        if not _is_detail(values, labels):
+            raise _refused(
+                evaluation,
+                f"details: {name!r} must have a number for every image, of shape "
+                f"({len(labels)},), not {_what(values)}",
+            )
+    if outcome.images is not None:
+        adversarial = outcome.images.detach()
+        require_in_ball(evaluation, adversarial, images)
+        outcome = replace(outcome, images=adversarial)
+    return outcome
+
+
+def _as_outcome(evaluation: Evaluation, found: object, images: Tensor, labels: Tensor) -> Outcome:
+    if _is_like(found, images):
+        return Outcome(images=found)
+    if _is_like(found, labels):
+        return Outcome(classes=found)
     raise _refused(
         evaluation,
-        f"must return adversarial images ({images.dtype}, {tuple(images.shape)}) or predicted "
-        f"classes ({labels.dtype}, {tuple(labels.shape)}) on {images.device}, not {what}",
+        f"must return adversarial images ({images.dtype}, {tuple(images.shape)}), predicted "
+        f"classes ({labels.dtype}, {tuple(labels.shape)}) on {images.device}, or an Outcome, not "
+        f"{_what(found)}",
     )
+
+
+def _is_like(found: object, expected: Tensor) -> TypeGuard[Tensor]:
+    return (
+        isinstance(found, Tensor)
+        and (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        and found.device == expected.device
+    )
+
+
+def _is_detail(values: object, labels: Tensor) -> bool:
+    return (
+        isinstance(values, Tensor)
+        and values.shape == labels.shape
+        and values.device == labels.device
+        and not values.is_complex()
+    )
+
+
+def _what(found: object) -> str:
+    if isinstance(found, Tensor):
+        return f"{found.dtype} of shape {tuple(found.shape)} on {found.device}"
+    return type(found).__name__
 
 
 def require_in_ball(evaluation: Evaluation, found: Tensor, images: Tensor) -> None:

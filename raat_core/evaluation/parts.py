@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from raat_core.cells.extensions import code_of
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
+from raat_core.interface.registry import build_attack, resolve_attack
 
 IDENTITY = ("weights_sha256", "attack", "data_sha256", "test_size", "extensions")
 """What parts of one record agree on, of their metadata; of extensions, on their code."""
@@ -71,7 +72,7 @@ class GrowingPart:
         """
         path, record = part_path(self.folder, self.name, part.batches), part.record
         metadata = {**record.metadata, "batches": [part.batches.start + 1, part.batches.stop]}
-        Record(record.index, record.label, record.prediction, metadata).write(path)
+        replace(record, metadata=metadata).write(path)
         if self._path is not None and self._path != path:
             self._path.unlink(missing_ok=True)
         self._path = path
@@ -105,8 +106,7 @@ def read_parts(
             continue
         expected = found_identity
         first, last = metadata.pop("batches")
-        found = Record(record.index, record.label, record.prediction, metadata)
-        parts.append(Part(range(first - 1, last), found))
+        parts.append(Part(range(first - 1, last), replace(record, metadata=metadata)))
     return parts
 
 
@@ -146,8 +146,9 @@ def in_words(runs: Sequence[range], count: int) -> str:
 def whole(parts: Iterable[Part], batch_size: int) -> Record:
     """The record that parts make, which cover all of its batches, some perhaps twice.
 
-    Its metadata is the newest part's; where there are several, `seconds` is their sum, and `parts`
-    says for each what it covers, on what it was computed, and when.
+    Its metadata is the newest part's; where there are several, `seconds` and `work` are their sums,
+    and `parts` says for each what it covers, on what it was computed, and when. `flags` is what the
+    attack finds suspicious of the whole.
     """
     chosen: list[tuple[Part, range]] = []
     done = 0
@@ -157,19 +158,19 @@ def whole(parts: Iterable[Part], batch_size: int) -> Record:
             chosen.append((part, range(done, part.batches.stop)))
             done = part.batches.stop
 
-    def joined(name: str) -> np.ndarray[Any, np.dtype[np.int32]]:
-        # What a part has of batches that are there already comes before what it adds.
-        return np.concatenate(
-            [
-                getattr(part.record, name)[(new.start - part.batches.start) * batch_size :]
-                for part, new in chosen
-            ]
-        )
-
+    # What a part has of batches that are there already comes before what it adds.
+    arrays = [
+        {
+            name: values[(new.start - part.batches.start) * batch_size :]
+            for name, values in part.record.arrays.items()
+        }
+        for part, new in chosen
+    ]
     newest = max((part.record.metadata for part, _ in chosen), key=lambda each: each["finished"])
     metadata = dict(newest)
     if len(chosen) > 1:
-        metadata["seconds"] = round(sum(part.record.metadata["seconds"] for part, _ in chosen), 3)
+        every = [part.record.metadata for part, _ in chosen]
+        metadata["seconds"] = round(sum(each["seconds"] for each in every), 3)
         metadata["parts"] = [
             {
                 "batches": [new.start + 1, new.stop],
@@ -177,4 +178,27 @@ def whole(parts: Iterable[Part], batch_size: int) -> Record:
             }
             for part, new in chosen
         ]
-    return Record(joined("index"), joined("label"), joined("prediction"), metadata)
+        if "work" in metadata:
+            metadata["work"] = summed([each["work"] for each in every])
+    # Of parts of which some were left by an older version, what all have.
+    common = [name for name in arrays[0] if all(name in each for each in arrays)]
+    joined = {name: np.concatenate([each[name] for each in arrays]) for name in common}
+    return flagged(Record.of_arrays(joined, metadata))
+
+
+def summed(work: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """`Outcome.work` of several batches or parts, as plain data."""
+    total: dict[str, dict[str, float]] = {}
+    for each in work:
+        for name, amounts in each.items():
+            sums = total.setdefault(name, dict.fromkeys(amounts, 0))
+            for key, amount in amounts.items():
+                sums[key] = round(sums[key] + amount, 3)
+    return total
+
+
+def flagged(record: Record) -> Record:
+    """A whole record, with what its attack finds suspicious of it as `flags`, if anything."""
+    attack = build_attack(resolve_attack(record.metadata["attack"]))
+    flags = attack.flags(record)
+    return replace(record, metadata={**record.metadata, "flags": flags}) if flags else record

@@ -5,7 +5,8 @@ Nothing here needs torch, so that tables are made from records without it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import numpy as np
 from raat_core.files.checksums import read_arrays, write_arrays
 
 Integers = np.ndarray[Any, np.dtype[np.int32]]
+Values = np.ndarray[Any, Any]
+_DETAIL = "detail."
+_ADVERSARIAL = "adversarial"
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,15 @@ class Record:
     label: Integers
     """(N,) true classes."""
     prediction: Integers
-    """(N,) classes predicted under the attack."""
+    """(N,) classes predicted under the attack: the worst of clean and attacked."""
     metadata: dict[str, Any]
     """The attack, the checkpoint and its digest, versions, hardware, seconds."""
+    clean: Integers | None = None
+    """(N,) classes predicted without attack; None in records of older versions."""
+    details: Mapping[str, Values] = field(default_factory=dict)
+    """(N,) each: what else the attack says of every image."""
+    adversarial: Values | None = None
+    """(N, C, H, W) in [0, 1] float32, where an attack was asked to keep them; in parts alone."""
 
     @property
     def correct(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -39,10 +49,40 @@ class Record:
         """Percent of samples that are classified correctly under the attack."""
         return 100.0 * float(self.correct.mean())
 
+    @property
+    def arrays(self) -> dict[str, Values]:
+        """All of them by name, as they stand in the file."""
+        found: dict[str, Values] = {
+            "index": self.index,
+            "label": self.label,
+            "prediction": self.prediction,
+        }
+        if self.clean is not None:
+            found["clean"] = self.clean
+        if self.adversarial is not None:
+            found[_ADVERSARIAL] = self.adversarial
+        return {**found, **{_DETAIL + name: values for name, values in self.details.items()}}
+
     def write(self, path: Path) -> str:
         """Write atomically; returns the checksum."""
-        arrays = {"index": self.index, "label": self.label, "prediction": self.prediction}
-        return write_arrays(path, arrays, self.metadata)
+        return write_arrays(path, self.arrays, self.metadata)
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, Values], metadata: dict[str, Any]) -> Record:
+        """From `arrays`; others than a record's are details."""
+        return cls(
+            arrays["index"],
+            arrays["label"],
+            arrays["prediction"],
+            metadata,
+            arrays.get("clean"),
+            {
+                name.removeprefix(_DETAIL): values
+                for name, values in arrays.items()
+                if name.startswith(_DETAIL)
+            },
+            arrays.get(_ADVERSARIAL),
+        )
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -52,4 +92,24 @@ class Record:
             UserError: missing, truncated or damaged.
         """
         arrays, metadata, _ = read_arrays(path)
-        return cls(arrays["index"], arrays["label"], arrays["prediction"], metadata)
+        return cls.of_arrays(arrays, metadata)
+
+
+def write_whole(record: Record, path: Path) -> Record:
+    """Write a whole record, and its adversarial images beside it; returns it without them.
+
+    The images are in `<record>.images.safetensors`, with the positions of theirs in the test set,
+    and the record's metadata says their checksum as `images_sha256`.
+    """
+    if record.adversarial is not None:
+        arrays = {"index": record.index, _ADVERSARIAL: record.adversarial}
+        sha256 = write_arrays(images_path(path), arrays, {"attack": record.metadata["attack"]})
+        metadata = {**record.metadata, "images_sha256": sha256}
+        record = replace(record, adversarial=None, metadata=metadata)
+    record.write(path)
+    return record
+
+
+def images_path(record: Path) -> Path:
+    """Of the adversarial images that an attack kept beside its record."""
+    return record.with_name(f"{record.stem}.images{record.suffix}")

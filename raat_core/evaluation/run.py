@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation, EvaluationList, evaluation_name
 from raat_core.cells.extensions import as_metadata, extensions_of_attack
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
 from raat_core.cells.spec import read_cell
 from raat_core.cells.weights import Weights, read_weights
-from raat_core.data.dataset import DataSet, Split, evenly_spaced
+from raat_core.data.dataset import DataSet, Split, identified
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import require_classes
-from raat_core.evaluation.batch import predict_batch
-from raat_core.evaluation.join import accuracy_line, recorded, summarise
+from raat_core.evaluation.batch import (
+    Around,
+    BatchOutcome,
+    Samples,
+    attack_batch,
+    attacked_positions,
+)
+from raat_core.evaluation.join import OF_RECORD, accuracy_line, recorded, same_images, summarise
 from raat_core.evaluation.parts import (
     GrowingPart,
     Part,
@@ -31,9 +40,10 @@ from raat_core.evaluation.parts import (
     missing,
     read_parts,
     remove_parts,
+    summed,
     whole,
 )
-from raat_core.evaluation.records import Record
+from raat_core.evaluation.records import Record, write_whole
 from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.folding import fold
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
@@ -74,6 +84,7 @@ def evaluate_cell(
     check_stop: Callable[[], None] = lambda: None,
     report: Callable[[str], None] = lambda line: None,
     shard: Shard | None = None,
+    data_root: Path | None = None,
 ) -> dict[str, Any]:
     """Run what is missing of attacks, and summarise all of them.
 
@@ -85,6 +96,7 @@ def evaluate_cell(
         check_stop: called before every batch, and by attacks between forwards; may raise.
         report: is told a line per attack, and one whenever a part of it is saved.
         shard: attack only its batches, and leave parts for `join_cell`.
+        data_root: where attacks find data of their own.
 
     Returns:
         {checkpoint, epoch, weights_sha256, attacks: [{label, record, accuracy, samples, seconds}]},
@@ -93,9 +105,11 @@ def evaluate_cell(
 
     Raises:
         Interrupted: `check_stop` asked for it; finished batches are kept.
-        UserError: the cell is not trained, or a file is damaged.
+        UserError: the cell is not trained, or with other data, or a file is damaged.
     """
     checkpoint = evaluations.checkpoint
+    data = identified(data)
+    _require_same_data(folder, data)
     weights = read_weights(folder, checkpoint)
     use_ieee_arithmetic()
     fast = fast_paths_from_environment()
@@ -120,11 +134,26 @@ def evaluate_cell(
                 **as_metadata(extensions_of_attack(cell, evaluation.kind)),
             },
             fast=fast,
-            check_stop=check_stop,
+            around=Around(check_stop, data_root=data_root),
             report=report,
         )
         summaries.append(attack.run() if shard is None else attack.run_shard(shard))
     return {**origin, **({"shard": str(shard)} if shard else {}), "attacks": summaries}
+
+
+def _require_same_data(folder: CellFolder, data: DataSet) -> None:
+    """Refuse to attack a cell with test images of other data than it was trained on.
+
+    Raises:
+        UserError: says both checksums.
+    """
+    known = same_images(read_manifest(folder)).get("data_sha256", data.sha256)
+    if known != data.sha256:
+        raise UserError(
+            f"{folder.path}: this cell was trained on data with the SHA-256 {known:.12}, and what "
+            f"is to be attacked has {data.sha256:.12}: give the folder of the data that it was "
+            f"trained on (--data, RAAT_DATA, or `data` in a config)"
+        )
 
 
 @dataclass
@@ -143,22 +172,17 @@ class _Attack:
     origin: dict[str, Any]
     """Where weights, images and code come from, for the metadata."""
     fast: FastPaths
-    check_stop: Callable[[], None]
+    around: Around
     report: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        total, count = len(self.test), self.evaluation.images(len(self.test))
-        if count > total:
-            raise UserError(
-                f"{self.evaluation.label}: samples = {count}: the test set has {total} images"
-            )
         try:
             channels, height, width = self.test.images.shape[1:]
             self.evaluation.check(self.classes, (channels, height, width))
         except ValueError as error:
             raise UserError(f"attack '{self.evaluation.kind}': {error}") from None
-        self.index = evenly_spaced(total, count)
-        self.batches = range(self.evaluation.batches(total))
+        self.index = attacked_positions(self.evaluation, self.test)
+        self.batches = range(self.evaluation.batches(len(self.test)))
 
     def run(self) -> dict[str, Any]:
         """Attack what no part covers, and write the record; returns its summary."""
@@ -169,7 +193,7 @@ class _Attack:
             # What the last one adds goes into the record at once.
             parts += [self._attack(run, save=run is not runs[-1]) for run in runs]
             record = whole(parts, self.evaluation.batch_size)
-            record.write(self.folder.record(self.name))
+            record = write_whole(record, self.folder.record(self.name))
         remove_parts(self.folder.parts, self.name)
         self.report(accuracy_line(self.evaluation, record))
         return summarise(self.evaluation, self.name, record)
@@ -188,8 +212,8 @@ class _Attack:
         return {"label": self.evaluation.label, "record": self.name, "batches": covered}
 
     def _recorded(self) -> Record | None:
-        path = self.folder.record(self.name)
-        return recorded(path, self.origin["weights_sha256"], self.report)
+        identity = {key: self._metadata[key] for key in OF_RECORD}
+        return recorded(self.folder.record(self.name), identity, self.report)
 
     def _read_parts(self) -> list[Part]:
         identity = identity_of(self._metadata)
@@ -222,19 +246,19 @@ class _Attack:
         often = attack_class(self.evaluation.kind).slow
         started = saved = time.monotonic()
         growing = GrowingPart(self.folder.parts, self.name)
-        predictions: list[Tensor] = []
+        outcomes: list[BatchOutcome] = []
         try:
             for number in batches:
-                if predictions and (often or time.monotonic() - saved >= SAVE_EVERY):
-                    self._save(growing, self._part(batches, predictions, started))
+                if outcomes and (often or time.monotonic() - saved >= SAVE_EVERY):
+                    self._save(growing, self._part(batches, outcomes, started))
                     saved = time.monotonic()
-                self.check_stop()
-                predictions.append(self._predict(number))
+                self.around.check_stop()
+                outcomes.append(self._attack_batch(number))
         except BaseException:
-            if predictions:
-                self._save(growing, self._part(batches, predictions, started))
+            if outcomes:
+                self._save(growing, self._part(batches, outcomes, started))
             raise
-        part = self._part(batches, predictions, started)
+        part = self._part(batches, outcomes, started)
         if save:
             self._save(growing, part)
         return part
@@ -248,29 +272,55 @@ class _Attack:
         size = self.evaluation.batch_size
         return slice(batches.start * size, batches.stop * size)
 
-    def _predict(self, number: int) -> Tensor:
-        index = self.index[self._images_of(range(number, number + 1))].to(self.device)
-        images, labels = self.test.batch(index)
-        return predict_batch(self.model, self.evaluation, number, images, labels, self.check_stop)
+    def _attack_batch(self, number: int) -> BatchOutcome:
+        index = self.index[self._images_of(range(number, number + 1))]
+        samples = Samples(*self.test.batch(index), index, number)
+        found = attack_batch(self.model, self.evaluation, samples, self.around)
+        if not self.evaluation.keep:
+            return replace(found, adversarial=None)
+        if found.adversarial is None:
+            raise UserError(
+                f"attack '{self.evaluation.kind}': keep = true: it returns classes, and no images "
+                f"that could be kept"
+            )
+        return replace(found, adversarial=found.adversarial.cpu())
 
-    def _part(self, batches: range, predictions: Sequence[Tensor], started: float) -> Part:
+    def _part(self, batches: range, outcomes: Sequence[BatchOutcome], started: float) -> Part:
         """The outcome of the first of `batches`.
 
         Raises:
             UserError: the model's logits were not finite somewhere.
         """
-        done = batches[: len(predictions)]
-        predicted = torch.cat(list(predictions))
+        done = batches[: len(outcomes)]
+        predicted = torch.cat([each.predictions for each in outcomes])
         require_classes(predicted, f"test images under {self.evaluation.label}")
         index = self.index[self._images_of(done)]
+        kept = [each.adversarial for each in outcomes if each.adversarial is not None]
+        work = [{name: asdict(one) for name, one in each.work.items()} for each in outcomes]
         record = Record(
-            index=index.int().numpy(),
-            label=self.test.labels[index.to(self.device)].int().cpu().numpy(),
+            index=index.int().cpu().numpy(),
+            label=self.test.labels[index].int().cpu().numpy(),
             prediction=predicted.int().cpu().numpy(),
+            clean=torch.cat([each.clean for each in outcomes]).int().cpu().numpy(),
+            details={name: _joined(name, outcomes) for name in outcomes[0].details},
+            adversarial=torch.cat(kept).numpy() if kept else None,
             metadata={
                 **self._metadata,
                 "seconds": round(time.monotonic() - started, 3),
                 "finished": now(),
+                **({"work": summed(work)} if any(work) else {}),
             },
         )
         return Part(done, record)
+
+
+def _joined(name: str, outcomes: Sequence[BatchOutcome]) -> np.ndarray[Any, Any]:
+    """A detail of all batches, (N,): float32, or int32.
+
+    Raises:
+        UserError: a batch has no such detail.
+    """
+    if not all(name in each.details for each in outcomes):
+        raise UserError(f"details: {name!r} is not in every batch's")
+    values = torch.cat([each.details[name].detach() for each in outcomes])
+    return (values.float() if values.is_floating_point() else values.int()).cpu().numpy()

@@ -4,7 +4,14 @@ Nothing here imports torch: Snakemake reads the settings of all methods while it
 """
 
 from raat_core.interface.architecture import Architecture
-from raat_core.interface.attack import Attack, AttackSettings, DrawsByName
+from raat_core.interface.attack import (
+    Attack,
+    AttackBatch,
+    Attacked,
+    AttackSettings,
+    Outcome,
+    Work,
+)
 from raat_core.interface.average import WeightAverage
 from raat_core.interface.data_set import DataSetSpec
 from raat_core.interface.draws import Draws
@@ -31,13 +38,14 @@ from raat_core.validation import PixelFraction
 __all__ = [
     "Architecture",
     "Attack",
+    "AttackBatch",
     "AttackObjective",
     "AttackSettings",
+    "Attacked",
     "BatchNormMode",
     "CellFacts",
     "DataSetSpec",
     "Draws",
-    "DrawsByName",
     "Iterate",
     "LogitsMode",
     "Method",
@@ -45,12 +53,14 @@ __all__ = [
     "NeededCell",
     "Norm",
     "OnIterate",
+    "Outcome",
     "Passes",
     "PixelFraction",
     "SampleMemory",
     "Start",
     "Step",
     "WeightAverage",
+    "Work",
     "departure",
     "forward_twice",
     "register",

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
 from raat_core.interface.draws import Draws
 from raat_core.interface.operations import ImageShape, Passes
-from raat_core.validation import LARGEST_COUNT, Growing
+from raat_core.validation import LARGEST_COUNT, Growing, added
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
 DrawsByName: TypeAlias = Callable[[str], Draws]
-_NOT_DESCRIBED = ("kind", "samples", "batch_size", "seed", "norm", "epsilon")
+_NOT_DESCRIBED = ("kind", "samples", "batch_size", "seed", "norm", "epsilon", "keep")
 """Of the settings: what captions say in words of their own, or not at all."""
 
 
@@ -30,12 +33,15 @@ class AttackSettings(Growing):
 
     kind: str = Field(description="The attack, by its registered name.")
     samples: int | None = Field(
-        None, ge=1, description="Test images attacked, evenly spaced; null: all of them."
+        None,
+        ge=1,
+        description="Test images attacked, evenly spaced within every class; null: all of them.",
     )
     batch_size: int = Field(
         256, ge=1, le=LARGEST_COUNT, description="Images at a time; random draws depend on it."
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
+    keep: bool = added(False, "Keep the adversarial images, in a file beside the record.")
 
     @property
     def label(self) -> str:
@@ -71,11 +77,90 @@ class AttackSettings(Growing):
         return math.ceil(self.images(test_size) / self.batch_size)
 
 
+@dataclass(frozen=True)
+class AttackBatch:
+    """One batch of test images, and what an attack may use beside the model."""
+
+    images: Tensor
+    """(B, C, H, W) in [0, 1]."""
+    labels: Tensor
+    """(B,) int64."""
+    index: Tensor
+    """(B,) int64 positions in the test set."""
+    number: int
+    """Of the batch, from 0."""
+    draws: DrawsByName
+    """Random draws by name, a function of the attack's seed and of the batch's number."""
+    check_stop: Callable[[], None] = lambda: None
+    """To be called now and then, between forwards; raises to stop."""
+    models: Mapping[str, nn.Module] = field(default_factory=dict)
+    """Those of the cells that the attack's settings ask for, by setting; in evaluation mode."""
+    data_root: Path | None = None
+    """Where data lies that the attack reads; without, as for data sets."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a part of an attack took, of all images together."""
+
+    seconds: float
+    forwards: int
+    """Images that went through the model, one by one; those of gradients count, too."""
+    gradients: int
+    """Gradients with respect to one image."""
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.seconds + other.seconds,
+            self.forwards + other.forwards,
+            self.gradients + other.gradients,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack did to a batch; without images and classes: the images are as they were."""
+
+    images: Tensor | None = None
+    """Adversarial images (B, C, H, W) in [0, 1]."""
+    classes: Tensor | None = None
+    """Predicted classes (B,) int64; without, the model's of `images`."""
+    details: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else the record keeps of every image, (B,) numbers by name; in every batch the same."""
+    work: Mapping[str, Work] = field(default_factory=dict)
+    """What parts of the attack took, by name; the record has their sums."""
+
+
+class Attacked(Protocol):
+    """All images that an attack was run on, as the record has them: NumPy arrays (N,)."""
+
+    @property
+    def label(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """True classes."""
+        ...
+
+    @property
+    def prediction(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Classes predicted under the attack."""
+        ...
+
+    @property
+    def clean(self) -> np.ndarray[Any, np.dtype[np.int32]] | None:
+        """Classes predicted without it; None in records of older versions."""
+        ...
+
+    @property
+    def details(self) -> Mapping[str, np.ndarray[Any, Any]]:
+        """`Outcome.details` of all batches."""
+        ...
+
+
 class Attack(ABC):
     """An attack on a trained model, in evaluation mode, batch by batch.
 
     A subclass sets `Settings` and `run`. `version` is part of every record's identity: raise it
-    when the attack computes something else.
+    when the attack computes something else. Whatever `run` returns, an image that is misclassified
+    without attack is so under it.
     """
 
     Settings: ClassVar[type[AttackSettings]]
@@ -84,8 +169,6 @@ class Attack(ABC):
     """Whether a batch takes so long that each is saved at once; it gets a job of its own, too."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Whose versions stand in the record, beside torch's."""
-    counts_clean_errors: ClassVar[bool] = True
-    """Whether an image that is misclassified without attack is so whatever `run` returns."""
     work: ClassVar[Literal["pgd", "autoattack"]] = "pgd"
     """As what it keeps hardware busy; estimates of hours are made from times of that."""
 
@@ -93,23 +176,22 @@ class Attack(ABC):
         self.settings = settings
 
     @abstractmethod
-    def run(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        draws: DrawsByName,
-        check_stop: Callable[[], None],
-    ) -> Tensor:
+    def run(self, model: nn.Module, batch: AttackBatch) -> Tensor | Outcome:
         """One batch: adversarial images (B, C, H, W) in [0, 1], or predicted classes (B,) int64.
+
+        Or an `Outcome`, which may say more.
 
         Args:
             model: in evaluation mode, its parameters frozen; logits (B, K) of images in [0, 1].
-            images: (B, C, H, W) in [0, 1].
-            labels: (B,) int64.
-            draws: random draws by name, a function of the attack's seed and of the batch's number.
-            check_stop: to be called now and then, between forwards; raises to stop.
+            batch: the images, their labels, and random draws.
         """
+
+    def flags(self, attacked: Attacked) -> list[str]:
+        """What is suspicious of the outcome as a whole, a sentence each; needs no torch.
+
+        They are kept in the record, and mark the row in tables.
+        """
+        return []
 
     def purpose(self, name: str, batch: int) -> tuple[str | int, ...]:
         """What draws of a name are for in a batch, numbered from 0: with the seed, all they are."""
@@ -118,7 +200,8 @@ class Attack(ABC):
     def passes(self, classes: int, clean: float, robust: float) -> Passes:
         """What it costs for each image; estimates of hours follow it and no result does.
 
-        Without an override: a hundred steps of PGD.
+        Without an override: a hundred steps of PGD. The forward that says whether the image is
+        classified correctly without attack is no part of it.
 
         Args:
             classes: of the data set.

@@ -156,7 +156,7 @@ def _require_whole(extension: type[Method] | type[Attack]) -> None:
     if missing:
         raise UserError(f"{name}: has no {', '.join(missing)}")
     if issubclass(extension, Attack):
-        arguments = ("self", "model", "images", "labels", "draws", "check_stop")
+        arguments = ("self", "model", "batch")
         _require_arguments(name, extension.run, arguments)
 
 

@@ -74,7 +74,7 @@ class Training:
         self.selector = Selector(self.trainee, selection_split, self.check_stop)
         needs = {setting: one.to_json() for setting, one in self.needed.items()}
         self.store = ResumeStore(
-            self.folder.resume, self.cell.digest, extensions_of(self.cell), needs
+            self.folder.resume, self.cell.digest, extensions_of(self.cell), needs, self._checksums()
         )
         self.progress = Progress()
 
@@ -130,12 +130,17 @@ class Training:
 
     def _sources(self) -> dict[str, Any]:
         """What the weights were made from, for the manifest."""
-        sources: dict[str, Any] = {"data_sha256": self.data.sha256}
-        if self.extra is not None:
-            sources["extra_data_sha256"] = self.extra.sha256
+        sources: dict[str, Any] = {**self._checksums()}
         if self.needed:
             sources["needs"] = self.store.needs
         return sources
+
+    def _checksums(self) -> dict[str, str | None]:
+        """Of the data."""
+        found = {"data_sha256": self.data.sha256}
+        if self.extra is not None:
+            found["extra_data_sha256"] = self.extra.sha256
+        return found
 
     def _begin_session(self) -> None:
         self.progress.sessions.append(

@@ -86,8 +86,10 @@ class ResumeStore:
         digest: str,
         extensions: Sequence[Extension] = (),
         needs: Needs | None = None,
+        data: Mapping[str, str | None] | None = None,
     ) -> None:
-        self.folder, self.digest = folder, digest
+        self.folder, self.digest, self.data = folder, digest, dict(data or {})
+        """Checksums of the data, by `data_sha256` and `extra_data_sha256`."""
         self.extensions, self.needs = extensions, needs or {}
         """Plugins' code and needed cells' weights, with which a state has to be continued."""
         self.newest = self.folder / "state.safetensors"
@@ -111,6 +113,7 @@ class ResumeStore:
             "epoch_hook_done": progress.epoch_hook_done,
             "sessions": progress.sessions,
             "epoch_seconds": progress.epoch_seconds,
+            **self.data,
             **as_metadata(self.extensions),
             **({"needs": self.needs} if self.needs else {}),
         }
@@ -161,6 +164,7 @@ class ResumeStore:
             raise UserError(f"{path} belongs to another cell: {metadata['digest']}")
         require_same_code(metadata, self.extensions, self.folder)
         self._require_needs(metadata.get("needs", {}))
+        self._require_same_data(metadata)
         tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         trainee.model.load_state_dict(_unprefixed("model.", tensors))
         device = next(trainee.model.parameters()).device
@@ -197,6 +201,17 @@ class ResumeStore:
                     f"{setting}: the {now['checkpoint']} weights of cell {now['cell']} are "
                     f"{now['weights_sha256']:.12} now, and this training began with {then:.12}; "
                     f"put those back, or remove {self.folder} to start it again"
+                )
+
+    def _require_same_data(self, metadata: Mapping[str, Any]) -> None:
+        """Refuse to go on with other images; states of older versions do not say with which."""
+        for key, now in self.data.items():
+            then = metadata.get(key, now)
+            if then != now:
+                raise UserError(
+                    f"{self.folder}: this training was begun on data with the SHA-256 {then:.12}, "
+                    f"and what is there now has {now:.12} ({key}): put the data back, or remove "
+                    f"{self.folder} to start this cell again"
                 )
 
     def remove(self) -> None:

@@ -27,7 +27,7 @@ from raat_core.cells.evaluations import CleanEvaluation, EvaluationList, PgdEval
 from raat_core.cells.folder import CellFolder
 from raat_core.data.dataset import DataSet
 from raat_core.evaluation import run
-from raat_core.evaluation.batch import predict_batch
+from raat_core.evaluation.batch import Samples, attack_batch
 from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Shard
 from raat_core.evaluation.run import evaluate_cell
@@ -123,15 +123,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_data: DataSet) -> Ce
 def attack(cell: CellFolder, data: DataSet, shard: Shard | None) -> None:
     """Attack with every batch kept and noted."""
 
-    def noted(model: Any, evaluation: Any, number: int, *more: Any) -> torch.Tensor:
+    def noted(model: Any, evaluation: Any, samples: Samples, *more: Any) -> Any:
         if evaluation.kind == "pgd":
             with (cell.path.parent / "batches").open("ab", buffering=0) as file:
-                file.write(f"{number}\n".encode())
-        return predict_batch(model, evaluation, number, *more)
+                file.write(f"{samples.number}\n".encode())
+        return attack_batch(model, evaluation, samples, *more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "SAVE_EVERY", 0.0)
-        patch.setattr(run, "predict_batch", noted)
+        patch.setattr(run, "attack_batch", noted)
         evaluate_cell(cell, ATTACKS, data, torch.device("cpu"), shard=shard)
 
 

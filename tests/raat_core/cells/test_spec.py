@@ -203,13 +203,13 @@ def test_names_of_record() -> None:
     names = [evaluation_name(attack, "best") for attack in standard_attacks(threat)]
     assert names == [
         "best_clean_66c1253f",
-        "best_pgd-10_a0606e79",
-        "best_pgd-100_519523e3",
-        "best_cw-30_f873cb5b",
+        "best_pgd-10_4a363183",
+        "best_pgd-100_82b4b3af",
+        "best_cw-30_ce94a257",
         "best_autoattack_a54bf922",
     ]
     pgd = EvaluationList(attacks=standard_attacks(threat)[:4])
-    assert pgd.name == "best_be7dfb7b"
+    assert pgd.name == "best_65769533"
 
 
 def test_a_version_of_an_attack_is_part_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

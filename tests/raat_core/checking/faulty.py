@@ -259,8 +259,9 @@ class Mine(Attack):
     def passes(self, classes, clean, robust):
         return Passes(gradients=1)
 
-    def run(self, model, images, labels, draws, check_stop):
+    def run(self, model, batch):
         import torch
+        images, labels, draws = batch.images, batch.labels, batch.draws
         epsilon, scale = float(self.settings.epsilon), 1.0
         start = images.clone().requires_grad_()
         loss = cross_entropy(model(start), labels).sum()
@@ -275,7 +276,7 @@ def attack(code: str, body: str = "") -> str:
     return _ATTACK.replace("BODY", body).replace("CODE", _indented(code, 8))
 
 
-GOOD_ATTACK = attack("check_stop()")
+GOOD_ATTACK = attack("batch.check_stop()")
 ATTACKS: dict[str, Faulty] = {
     "out-of-its-ball": Faulty("fails", ("outside of its ball",), attack("scale = 1.5")),
     "out-of-range": Faulty("fails", ("must be in [0, 1]",),
@@ -430,8 +431,8 @@ DATA: dict[str, Faulty] = {
     ),
     "other-images": Faulty(
         "checksum", ("loaded again",),
-        data("import time\nimages = images + time.perf_counter_ns() % 251"
-             "\nimages = images.to(torch.uint8)"),
+        data("import time\nnow = time.perf_counter_ns().to_bytes(8, 'little')"
+             "\nimages.view(-1)[:8] = torch.tensor(list(now))"),
     ),
     "not-as-described": Faulty("fails", ("labels are from 1 to 3",), data("labels = labels + 1")),
     "no-files": Faulty("fails", ("FileNotFoundError", "open("), data("open('/nowhere/images')")),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from conftest import small_cell
 from raat_core import api
@@ -23,10 +23,11 @@ from raat_core.cells.evaluations import (
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
 from raat_core.cells.spec import write_spec
-from raat_core.data.dataset import DataSet, evenly_spaced
+from raat_core.data.dataset import DataSet
+from raat_core.data.sampling import stratified
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation.accuracy import predict
-from raat_core.evaluation.batch import predict_batch
+from raat_core.evaluation.batch import attack_batch, predict_batch
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.run import evaluate_cell
 from raat_core.models.build import build_model
@@ -89,11 +90,10 @@ def test_both_checkpoints_can_be_attacked(trained: CellFolder, small_data: DataS
     assert len(names) == 2
 
 
-def test_a_part_of_the_test_set_is_evenly_spaced(trained: CellFolder, small_data: DataSet) -> None:
+def test_a_part_of_the_test_set_is_of_all_classes(trained: CellFolder, small_data: DataSet) -> None:
     summary = evaluate(trained, small_data, CleanEvaluation(samples=20))
     record = Record.read(trained.record(summary["attacks"][0]["record"]))
-    assert np.array_equal(record.index, np.arange(0, 60, 3))
-    assert evenly_spaced(10, 4).tolist() == [0, 2, 5, 7]
+    assert np.array_equal(record.index, stratified(small_data.test.labels, 20))
     with pytest.raises(UserError, match="samples = 61: the test set has 60 images"):
         evaluate(trained, small_data, CleanEvaluation(samples=61))
 
@@ -105,11 +105,11 @@ def test_what_is_recorded_is_not_attacked_again(
     evaluate(trained, small_data, first)
     asked = []
 
-    def note(model: nn.Module, evaluation: Evaluation, *more: Any) -> Tensor:
+    def note(model: nn.Module, evaluation: Evaluation, *more: Any) -> Any:
         asked.append(evaluation)
-        return predict_batch(model, evaluation, *more)
+        return attack_batch(model, evaluation, *more)
 
-    monkeypatch.setattr("raat_core.evaluation.run.predict_batch", note)
+    monkeypatch.setattr("raat_core.evaluation.run.attack_batch", note)
     summary = evaluate(trained, small_data, first, second)
     assert asked == [second]
     assert len(summary["attacks"]) == 2

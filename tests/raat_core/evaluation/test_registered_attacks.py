@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import ATTACK_PLUGIN, SMALL_CELL, small_cell
+from conftest import ATTACK_PLUGIN, SMALL_CELL, say_trained_on_digits, small_cell
 from raat_core import api
 from raat_core.cells.evaluations import (
     CleanEvaluation,
@@ -33,7 +33,7 @@ from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Shard
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.run import evaluate_cell
-from raat_core.interface import Attack, AttackSettings, DrawsByName, register
+from raat_core.interface import Attack, AttackBatch, AttackSettings, register
 from raat_core.interface.operations import Passes
 from raat_core.interface.plugins import load_plugin
 from raat_core.interface.registry import attack_class, resolve_attack
@@ -64,16 +64,8 @@ class Free(Attack):
     Settings = FreeSettings
     outcome: Callable[[Tensor, Tensor], Any]
 
-    def run(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        draws: DrawsByName,
-        check_stop: Callable[[], None],
-    ) -> Tensor:
-        found: Tensor = type(self).outcome(images, labels)
-        return found
+    def run(self, model: nn.Module, batch: AttackBatch) -> Any:
+        return type(self).outcome(batch.images, batch.labels)
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +195,9 @@ def test_a_model_that_is_left_in_training_mode_is_named(
 ) -> None:
     model = api.load(trained.path, device="cpu")
 
-    def run(self: Attack, model: nn.Module, images: Tensor, *more: Any) -> Tensor:
+    def run(self: Attack, model: nn.Module, batch: AttackBatch) -> Tensor:
         model.train()
-        return images
+        return batch.images
 
     monkeypatch.setattr(Free, "run", run)
     with pytest.raises(ValueError, match="it is in training mode"):
@@ -285,6 +277,7 @@ def test_a_data_set_that_an_attack_refuses(
 
 
 def test_from_the_command_line(cell: CellFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    say_trained_on_digits(cell)
     attack = {"kind": "fgsm", "epsilon": "8/255", "samples": 20}
     arguments = ["attack", str(cell.path), "--attacks", json.dumps([attack])]
     assert main([*arguments, "--plugin", str(ATTACK_PLUGIN)]) == 0

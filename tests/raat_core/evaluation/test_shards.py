@@ -9,6 +9,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 import torch
 from pyautoattack import AutoAttack
 
-from conftest import SMALL_CELL, small_cell
+from conftest import SMALL_CELL, say_trained_on_digits, small_cell
 from raat_core import api
 from raat_core.cells.evaluations import (
     AutoAttackEvaluation,
@@ -33,7 +34,7 @@ from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet
 from raat_core.errors import Interrupted, UserError
 from raat_core.evaluation import run
-from raat_core.evaluation.batch import predict_batch
+from raat_core.evaluation.batch import Samples, attack_batch, predict_batch
 from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Part, Shard, in_words, missing, whole
 from raat_core.evaluation.records import Record
@@ -167,7 +168,8 @@ def test_overlapping_parts_make_one_record() -> None:
         values = np.arange(2 * first, min(2 * last, 9), dtype=np.int32)
         session = {"seconds": 1.0, "finished": f"2026-01-0{last}", "git_commit": None}
         where = {"scheduler_job": None, "hardware": "cpu", "versions": "1"}
-        return Part(range(first, last), Record(values, values, values, {**session, **where}))
+        made = {**session, **where, "attack": PGD.to_json()}
+        return Part(range(first, last), Record(values, values, values, made))
 
     parts = [part(0, 2), part(3, 5), part(0, 3), part(1, 2), part(2, 4)]
     record = whole(parts, 2)
@@ -259,12 +261,12 @@ def test_quick_batches_are_saved_now_and_then(
 def test_a_failure_keeps_what_is_done(
     cell: CellFolder, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(model: Any, evaluation: Any, number: int, *more: Any) -> Any:
-        if number == 3:
+    def fail(model: Any, evaluation: Any, samples: Samples, *more: Any) -> Any:
+        if samples.number == 3:
             raise RuntimeError("out of memory")
-        return predict_batch(model, evaluation, number, *more)
+        return attack_batch(model, evaluation, samples, *more)
 
-    monkeypatch.setattr("raat_core.evaluation.run.predict_batch", fail)
+    monkeypatch.setattr("raat_core.evaluation.run.attack_batch", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         attack(cell, small_data, PGD)
     assert parts_of(cell) == ["1-3.safetensors"]
@@ -307,11 +309,11 @@ def test_other_numbers_of_shards_and_no_shards_take_up_what_is_done(
 ) -> None:
     attacked: list[int] = []
 
-    def note(model: Any, evaluation: Any, number: int, *more: Any) -> Any:
-        attacked.append(number)
-        return predict_batch(model, evaluation, number, *more)
+    def note(model: Any, evaluation: Any, samples: Samples, *more: Any) -> Any:
+        attacked.append(samples.number)
+        return attack_batch(model, evaluation, samples, *more)
 
-    monkeypatch.setattr("raat_core.evaluation.run.predict_batch", note)
+    monkeypatch.setattr("raat_core.evaluation.run.attack_batch", note)
     attack(cell, small_data, PGD, shard=Shard(2, 3))
     attack(cell, small_data, PGD, shard=Shard(1, 2))
     assert attacked == [3, 4, 5, 0, 1, 2]
@@ -384,9 +386,11 @@ def test_damaged_and_foreign_parts_are_ignored_with_a_word(
 
 def test_parts_of_other_test_images_are_ignored(cell: CellFolder, small_data: DataSet) -> None:
     attack(cell, small_data, PGD, shard=Shard(1, 3))
-    other = DataSet(small_data.train, small_data.test, small_data.classes, sha256="0" * 64)
+    (path,) = cell.parts.iterdir()
+    part = Record.read(path)
+    replace(part, metadata={**part.metadata, "data_sha256": "0" * 64}).write(path)
     said: list[str] = []
-    attack(cell, other, PGD, report=said.append)
+    attack(cell, small_data, PGD, report=said.append)
     assert "data_sha256 differs" in said[0]
     assert "parts" not in Record.read(cell.record(name(PGD))).metadata
 
@@ -438,6 +442,7 @@ def test_join_waits_for_files_of_other_machines(
 
 def test_the_command_line(cell: CellFolder, capsys: pytest.CaptureFixture[str]) -> None:
     """On the 360 test images of the digits, which `small_data` has a part of."""
+    say_trained_on_digits(cell)
     attacks = json.dumps([{"kind": "clean", "batch_size": 100}])
     command = [str(cell.path), "--attacks", attacks]
     assert main(["attack", *command, "--shard", "2/2"]) == 0

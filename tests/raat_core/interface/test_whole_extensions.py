@@ -58,8 +58,8 @@ class Whole(Method):
 class WholeAttack(Attack):
     Settings = WholeAttackSettings
 
-    def run(self, model: Any, images: Any, labels: Any, draws: Any, check_stop: Any) -> Any:
-        return images
+    def run(self, model: Any, batch: Any) -> Any:
+        return batch.images
 
     def passes(self, classes: int, clean: float, robust: float) -> Passes:
         raise ZeroDivisionError("none")
@@ -103,14 +103,16 @@ def test_classes_that_cannot_be_used_are_not_registered() -> None:
     class FewArguments(Attack):
         Settings = WholeAttackSettings
 
-        def run(self, model: Any, images: Any) -> Any:  # type: ignore[override]
+        def run(  # type: ignore[override]
+            self, model: Any, images: Any, labels: Any, draws: Any, check_stop: Any
+        ) -> Any:
             return images
 
     for extension, says in (
         (WithoutSettings, r"needs a class attribute Settings, a MethodSettings"),
         (WithoutLoss, r"WithoutLoss: has no loss"),
         (WithMisnamed, r"`name` is 'other' by default, and may only be 'one'"),
-        (FewArguments, r"run must be a function of \(self, model, images, labels"),
+        (FewArguments, r"run must be a function of \(self, model, batch\)"),
     ):
         with pytest.raises(UserError, match=says):
             register(extension)
