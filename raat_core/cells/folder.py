@@ -14,8 +14,9 @@ class CellFolder:
 
     `spec.json` is written first and `manifest.json` last; between them training keeps its state
     in `resume/`. Records of attacks are in `records/`, parts of those that are not whole in
-    `records/parts/`. Modules beside this one are named like the files that they read and write;
-    `resume/` is `raat_core.training.state`'s, `records/` is `raat_core.evaluation.records`'.
+    `records/parts/`, adversarial images that were kept in `records/images/`. Modules beside this
+    one are named like the files that they read and write; `resume/` is
+    `raat_core.training.state`'s, `records/` is `raat_core.evaluation.records`'.
     """
 
     path: Path

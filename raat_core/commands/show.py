@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raat_core.cells.extensions import describe_beside_now
@@ -12,6 +12,7 @@ from raat_core.cells.history import read_history
 from raat_core.cells.manifest import read_manifest, warnings_in
 from raat_core.cells.spec import read_cell
 from raat_core.evaluation.records import Record
+from raat_core.evaluation.suspicion import suspicions
 
 
 def describe(folder: CellFolder) -> str:
@@ -30,11 +31,26 @@ def describe(folder: CellFolder) -> str:
     if folder.manifest.exists():
         manifest = read_manifest(folder)
         lines += [*best_lines(manifest), *_extension_lines(manifest)]
+    records = []
     for path in sorted((folder.path / "records").glob("*.safetensors")):
         record = Record.read(path)
+        records.append(record)
         lines.append(f"{path.stem}: {record.accuracy:.2f}% of {len(record.index)} test images")
         lines += [f"  {line}" for line in _extension_lines(record.metadata)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_suspicions(records)])
+
+
+def _suspicions(records: Sequence[Record]) -> list[str]:
+    """What is suspicious of the numbers of each checkpoint, and its weights."""
+    of_weights: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        made_of = record.metadata["checkpoint"], record.metadata["weights_sha256"]
+        of_weights.setdefault(made_of, []).append(record)
+    return [
+        f"suspicious ({checkpoint}): {each}"
+        for (checkpoint, _), several in of_weights.items()
+        for each in suspicions(several)
+    ]
 
 
 def _extension_lines(metadata: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raat_core.cells.evaluations import AutoAttackEvaluation, CleanEvaluation, PgdEvaluation
-from raat_core.interface.attack import Attack, AttackBatch, Outcome
+from raat_core.interface.attack import Attack, AttackBatch, Attacked, Outcome
 from raat_core.interface.operations import Passes
 from raat_core.interface.registry import register
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ROBUST_TO_AUTOATTACK = 0.85
 """Of the samples that PGD-10 leaves; 0.84 is the mean over the paper's Table 1."""
+MOST_WITHOUT_GRADIENT = 0.01
+"""Of all images: those that count as robust although most of their gradients were exactly zero."""
+FEWEST_WITHOUT_GRADIENT = 3
 _WRONG = Passes(forwards=8)
 _BROKEN = Passes(forwards=10, gradients=101)
 """By the first of AutoAttack's attacks, as nearly all are."""
@@ -74,6 +77,19 @@ class ProjectedGradientDescent(Attack):
             outcome = classes_of(model, found).where(standing, outcome)
             images = found.where(standing[:, None, None, None], images)
         return Outcome(images, outcome, {"zero_gradients": zero})
+
+    def flags(self, attacked: Attacked) -> list[str]:
+        """Of images that withstood it, how many have no gradient to follow."""
+        steps = self.settings.steps * self.settings.restarts
+        stands = attacked.prediction == attacked.label
+        without = stands & (2 * attacked.details["zero_gradients"] >= steps)
+        share = without.mean()
+        if share <= MOST_WITHOUT_GRADIENT or without.sum() < FEWEST_WITHOUT_GRADIENT:
+            return []
+        return [
+            f"the gradient of {without.sum()} of {len(stands)} images, all counted as robust, was "
+            f"exactly zero in half of the steps or more"
+        ]
 
     def purpose(self, name: str, batch: int) -> tuple[str | int, ...]:
         """As before attacks were registered: records depend on it."""

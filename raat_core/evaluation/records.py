@@ -98,8 +98,8 @@ class Record:
 def write_whole(record: Record, path: Path) -> Record:
     """Write a whole record, and its adversarial images beside it; returns it without them.
 
-    The images are in `<record>.images.safetensors`, with the positions of theirs in the test set,
-    and the record's metadata says their checksum as `images_sha256`.
+    The images are in `images_path`, with their positions in the test set, and the record's metadata
+    says their checksum as `images_sha256`.
     """
     if record.adversarial is not None:
         arrays = {"index": record.index, _ADVERSARIAL: record.adversarial}
@@ -111,5 +111,5 @@ def write_whole(record: Record, path: Path) -> Record:
 
 
 def images_path(record: Path) -> Path:
-    """Of the adversarial images that an attack kept beside its record."""
-    return record.with_name(f"{record.stem}.images{record.suffix}")
+    """Of the adversarial images that an attack kept: `images/` beside its record."""
+    return record.parent / "images" / record.name

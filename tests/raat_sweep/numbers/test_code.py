@@ -13,7 +13,8 @@ from raat_core.evaluation.records import Record
 from raat_core.files.checksums import write_json
 from raat_sweep.comparison.page import page_of
 from raat_sweep.figures.files import write_figure
-from raat_sweep.numbers.code import CODE_SENTENCE, in_a_caption, notes_on_code
+from raat_sweep.numbers.code import CODE_SENTENCE, notes_on_code
+from raat_sweep.numbers.gaps import in_a_caption
 from raat_sweep.tables.files import to_latex, to_markdown
 from raat_sweep.tables.layout import Layout
 
@@ -54,7 +55,7 @@ def test_the_code_of_fewer_cells_is_named_with_its_cells(tmp_path: Path) -> None
         assert CODE_SENTENCE in text
         assert "sha256 aaaaaaaaaaaa" in text
         assert "(seed 0)" in text
-    assert in_a_caption([note]) == f"{CODE_SENTENCE} {expected}: s0_000000000000"
+    assert in_a_caption(CODE_SENTENCE, [note]) == f"{CODE_SENTENCE} {expected}: s0_000000000000"
 
 
 def test_attacks_count_too(tmp_path: Path) -> None:
@@ -65,11 +66,11 @@ def test_attacks_count_too(tmp_path: Path) -> None:
 
 def test_figures_and_comparisons_say_it(tmp_path: Path) -> None:
     rows = [cell(tmp_path, seed, extension("method", code)) for seed, code in enumerate((A, B))]
-    notes = notes_on_code(rows, tmp_path / "cells")
+    notes = [(CODE_SENTENCE, notes_on_code(rows, tmp_path / "cells"))]
     item = {"title": "T", "claims": [], "tables": {}, "metrics": {"clean": "Clean"}}
     measured = pd.DataFrame(columns=["cell", "metric", "record", "accuracy", "gap", "log"])
     page = page_of(pd.DataFrame(), pd.DataFrame(), measured, item, notes)
-    assert page[1:3] == ["## Code", CODE_SENTENCE]
+    assert page[1:3] == ["## Remarks", CODE_SENTENCE]
     point = {"panel": "a", "series": "S", "x": "M", "seed": 0, "metric": "clean", "cell": "c"}
     points = pd.DataFrame([{**point, "record": "r", "accuracy": 1.0, "samples": 2, "gap": ""}])
     panel = {"title": "P", "x": "method", "x_label": "", "metrics": ["clean"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from raat_sweep.comparison.claims import judge_claims
 from raat_sweep.comparison.page import page_of
 from raat_sweep.comparison.published import compare
 from raat_sweep.numbers.formatting import to_csv
-from raat_sweep.numbers.gaps import Note
+from raat_sweep.numbers.gaps import Footnotes
 
 
 def write_comparison(
     measurements: pd.DataFrame,
     item: Mapping[str, Any],
     results: Path,
-    remarks: Sequence[Note] = (),
+    remarks: Footnotes = (),
 ) -> None:
     """Write `NAME.csv`, `NAME.claims.csv`, `NAME.md` and `NAME.html`; equal input, equal bytes.
 
@@ -31,7 +31,7 @@ def write_comparison(
             (`title`, `path`, `ours` by name), `claims`, `metrics` (metric: column title), `test`,
             `level`.
         results: the folder that the files are written to.
-        remarks: from `notes_on_code`.
+        remarks: what is to be known of its numbers, beside gaps.
 
     Raises:
         UserError: test images differ, or a file cannot be written.

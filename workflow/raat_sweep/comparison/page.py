@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,9 +11,8 @@ import pandas as pd
 from raat_core.specs.threat_model import NORM_SYMBOLS
 from raat_sweep.comparison.blocks import Block
 from raat_sweep.comparison.published import GAIN
-from raat_sweep.numbers.code import CODE_SENTENCE
 from raat_sweep.numbers.formatting import GAP, records, rounded, signed, with_spread
-from raat_sweep.numbers.gaps import Note, notes_on_gaps
+from raat_sweep.numbers.gaps import Footnotes, Note, notes_on_gaps
 
 
 def page_of(
@@ -21,7 +20,7 @@ def page_of(
     claims: pd.DataFrame,
     measurements: pd.DataFrame,
     item: Mapping[str, Any],
-    remarks: Sequence[Note] = (),
+    remarks: Footnotes = (),
 ) -> list[Block]:
     """The page's blocks.
 
@@ -30,7 +29,7 @@ def page_of(
         claims: from `judge_claims`.
         measurements: what both are made of; it says why numbers are missing.
         item: as in `files.write_comparison`.
-        remarks: from `notes_on_code`.
+        remarks: what is to be known of its numbers, beside gaps.
     """
     page: list[Block] = [f"# {item['title']}"]
     if item["claims"]:
@@ -49,8 +48,9 @@ def page_of(
             _numbers_table(rows, item["metrics"]),
         ]
     page += _gaps(measurements, item["metrics"])
-    if remarks:
-        page += ["## Code", CODE_SENTENCE, *map(_note, remarks)]
+    for sentence, notes in remarks:
+        if notes:
+            page += ["## Remarks", sentence, *map(_note, notes)]
     return page
 
 

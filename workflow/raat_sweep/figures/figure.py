@@ -21,8 +21,7 @@ from matplotlib.lines import Line2D
 from raat_core.errors import UserError
 from raat_sweep.figures.axes import Scale, draw_points
 from raat_sweep.figures.style import GREY, Style, styles_of
-from raat_sweep.numbers.code import in_a_caption
-from raat_sweep.numbers.gaps import Note
+from raat_sweep.numbers.gaps import Footnotes, in_a_caption
 
 COLUMN_WIDTH, ROW_HEIGHT, LINE_HEIGHT = 2.4, 2.1, 0.17
 """Inches; a line is one of the legend or of the caption."""
@@ -30,7 +29,7 @@ CHARACTERS_PER_INCH = 16.5
 """Of the caption, at 8 points, roughly."""
 
 
-def draw(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Sequence[Note] = ()) -> Figure:
+def draw(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Footnotes = ()) -> Figure:
     """The figure; its last lines say what it shows and how gaps are marked.
 
     Fonts and lines are those of matplotlib's settings in force: draw and save it under `STYLE`.
@@ -137,7 +136,7 @@ def _draw_legend(axes: Axes, handles: Sequence[Line2D]) -> None:
         )
 
 
-def _caption(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Sequence[Note]) -> str:
+def _caption(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Footnotes) -> str:
     sentences = [item["title"].rstrip("."), _seeds_sentence(summary)]
     measured = summary.dropna(subset="mean")
     epochs = {letter for letter, panel in item["panels"].items() if panel["x"] == "epoch"}
@@ -152,8 +151,7 @@ def _caption(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Sequence[N
         sentences.append("Hollow markers: fewer seeds than planned")
     if len(measured) < len(summary):
         sentences.append(f"×: no value, for the reasons in {item['name']}.csv")
-    if remarks:
-        sentences.append(in_a_caption(remarks))
+    sentences += [in_a_caption(sentence, notes) for sentence, notes in remarks if notes]
     return ". ".join(sentences) + "."
 
 

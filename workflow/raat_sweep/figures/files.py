@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from raat_core.files.atomic import write_bytes, write_text
 from raat_sweep.figures.figure import draw
 from raat_sweep.figures.style import STYLE
 from raat_sweep.figures.summary import summarise_figure
-from raat_sweep.numbers.gaps import Note
+from raat_sweep.numbers.gaps import Footnotes
 
 
 def write_figure(
-    points: pd.DataFrame, item: Mapping[str, Any], results: Path, remarks: Sequence[Note] = ()
+    points: pd.DataFrame, item: Mapping[str, Any], results: Path, remarks: Footnotes = ()
 ) -> None:
     """Write `NAME.png`, `NAME.pdf` and `NAME.csv`; equal input gives equal bytes.
 
@@ -30,7 +30,7 @@ def write_figure(
         item: `name`, `title`, `panels` (letter: `title`, `x`, `x_label`, `metrics`), `metrics`
             (metric: title), `checkpoint`, and `selection` (with `split`).
         results: the folder that the files are written to.
-        remarks: from `notes_on_code`; they stand in the caption.
+        remarks: what is to be known of its numbers; they stand in the caption.
 
     Raises:
         UserError: two metrics of a panel share a title, or a file cannot be written.

@@ -35,15 +35,6 @@ def notes_on_code(rows: Sequence[Mapping[str, Any]], cells: Path) -> list[Note]:
     ]
 
 
-def in_a_caption(notes: Sequence[Note]) -> str:
-    """The notes as one sentence, cells by seed and digest."""
-    parts = (
-        f"{note.reason}: {', '.join('_'.join(c.rsplit('_', 2)[-2:]) for c, _, _ in note.cells)}"
-        for note in notes
-    )
-    return f"{CODE_SENTENCE} {'; '.join(parts)}"
-
-
 def _notes(
     extension: tuple[str, str, int], by_code: Mapping[str | None, Mapping[str, int]]
 ) -> Iterator[Note]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -49,6 +50,22 @@ class Note:
 
     reason: str
     cells: list[tuple[str, str, str]]
+
+
+Footnotes: TypeAlias = Sequence[tuple[str, Sequence[Note]]]
+"""Sentences, each with the notes that it introduces."""
+_MOST_IN_A_CAPTION = 4
+
+
+def in_a_caption(sentence: str, notes: Sequence[Note]) -> str:
+    """A footnote as one sentence: the first few notes, cells by seed and digest."""
+    parts = []
+    for note in notes[:_MOST_IN_A_CAPTION]:
+        cells = ("_".join(cell.rsplit("_", 2)[-2:]) for cell, _, _ in note.cells)
+        parts.append(f"{note.reason}: {', '.join(cells)}")
+    if len(notes) > _MOST_IN_A_CAPTION:
+        parts.append(f"and {len(notes) - _MOST_IN_A_CAPTION} more, which `show` prints")
+    return f"{sentence} {'; '.join(parts)}"
 
 
 def notes_on_gaps(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Note]:

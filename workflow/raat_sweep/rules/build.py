@@ -43,9 +43,13 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
     from raat_sweep.numbers.code import CODE_SENTENCE, notes_on_code
     from raat_sweep.numbers.curves import measure_figure
     from raat_sweep.numbers.derived import derive
+    from raat_sweep.numbers.flags import FLAGS_SENTENCE, cells_of, notes_on_flags
 
     cells, failures = results / "cells", Failures(results, item.get("needs"))
-    remarks = notes_on_code(item["rows"], cells)
+    remarks = [
+        (CODE_SENTENCE, notes_on_code(item["rows"], cells)),
+        (FLAGS_SENTENCE, notes_on_flags(item["rows"], cells)),
+    ]
     if item["kind"] == "figure":
         from raat_sweep.figures.files import write_figure
 
@@ -61,8 +65,8 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
         from raat_sweep.tables.files import write_table
 
         warnings = notes_on_best(item["rows"], cells) if item["checkpoint"] == "best" else []
-        footnotes = [(CODE_SENTENCE, remarks), (BEST_SENTENCE, warnings)]
-        write_table(measurements, item, results, footnotes)
+        footnotes = [*remarks, (BEST_SENTENCE, warnings)]
+        write_table(measurements, item, results, footnotes, cells_of(remarks[1][1]))
     else:
         from raat_sweep.comparison.files import write_comparison
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from raat_core.files.atomic import write_text
-from raat_sweep.numbers.accuracies import summarise
+from raat_sweep.numbers.accuracies import ROW, summarise
 from raat_sweep.numbers.cited import summarise_cited
 from raat_sweep.numbers.formatting import GAP, markdown_text, to_csv
-from raat_sweep.numbers.gaps import Note
-from raat_sweep.tables.layout import Entry, Footnotes, Layout, lay_out
+from raat_sweep.numbers.gaps import Footnotes, Note
+from raat_sweep.tables.layout import Entry, Layout, flagged_rows, lay_out
 
 
 def write_table(
@@ -22,6 +22,7 @@ def write_table(
     item: Mapping[str, Any],
     results: Path,
     footnotes: Footnotes = (),
+    flagged: Collection[str] = (),
 ) -> None:
     """Write `NAME.csv`, `NAME.md`, `NAME.tex` and `NAME.cells.csv`; equal input gives equal bytes.
 
@@ -32,6 +33,7 @@ def write_table(
             and `cited`: None, or `path` and `rows` of published numbers.
         results: the folder that the files are written to.
         footnotes: what is to be known of its numbers, beside gaps.
+        flagged: names of cells with suspicious numbers, whose rows are marked.
 
     Raises:
         UserError: test images differ, or a file cannot be written.
@@ -39,12 +41,22 @@ def write_table(
     titles, name = item["metrics"], item["name"]
     cited = summarise_cited(item["cited"], list(titles), item["derived"])
     layout = lay_out(
-        measurements, titles, item["title"], item["ours"], _protocol(item), cited, footnotes
+        measurements,
+        titles,
+        item["title"],
+        item["ours"],
+        _protocol(item),
+        cited,
+        footnotes,
+        flagged,
     )
     summary = summarise(measurements, list(titles))
+    is_flagged = [tuple(row) in flagged_rows(measurements, flagged) for row in summary[ROW].values]
+    summary = summary.assign(flagged=is_flagged)
     if len(cited):
         measured = summary.assign(source="measured")
-        summary = pd.concat([cited.drop(columns="path"), measured])[measured.columns]
+        published = cited.drop(columns="path").assign(flagged=False)
+        summary = pd.concat([published, measured])[measured.columns]
     write_text(results / f"{name}.cells.csv", to_csv(measurements))
     write_text(results / f"{name}.csv", to_csv(summary))
     write_text(results / f"{name}.tex", to_latex(layout, f"tab:{name}"))
@@ -188,6 +200,7 @@ _LATEX = {
     "ℓ₂": r"$\ell_2$",
     "±": r"$\pm$",
     "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
     "↑": r"$\uparrow$",
     "×": r"$\times$",
     "−": "$-$",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import pandas as pd
 
 from raat_core.specs.threat_model import NORM_SYMBOLS
-from raat_sweep.numbers.accuracies import GROUP, Values, summarise
+from raat_sweep.numbers.accuracies import GROUP, ROW, Values, summarise
+from raat_sweep.numbers.flags import FLAGGED
 from raat_sweep.numbers.formatting import GAP, listed, records, rounded, signed
-from raat_sweep.numbers.gaps import Note, notes_on_gaps
+from raat_sweep.numbers.gaps import Footnotes, Note, notes_on_gaps
 from raat_sweep.numbers.improvement import improvement
 
 CITED = "†"
@@ -34,10 +34,6 @@ class Group:
 
     title: tuple[str, ...]
     rows: list[tuple[str, list[Entry]]]
-
-
-Footnotes: TypeAlias = Sequence[tuple[str, Sequence[Note]]]
-"""Sentences, each with the notes that it introduces."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,7 @@ def lay_out(
     protocol: str = "",
     cited: pd.DataFrame | None = None,
     footnotes: Footnotes = (),
+    flagged: Collection[str] = (),
 ) -> Layout:
     """A table laid out as Table 1 of the paper.
 
@@ -73,11 +70,13 @@ def lay_out(
         protocol: a sentence of the caption on what was measured.
         cited: published numbers, from `summarise_cited`; they stand first in their group.
         footnotes: what is to be known of its numbers, beside gaps.
+        flagged: names of cells with suspicious numbers, whose rows are marked.
 
     Raises:
         UserError: as `summarise`.
     """
     summary = summarise(measurements, list(titles))
+    marked = flagged_rows(measurements, flagged)
     gains = improvement(summary, list(titles), ours) if ours else None
     architectures = list(dict.fromkeys(summary["architecture"]))
     columns = [(architecture, metric) for architecture in architectures for metric in titles]
@@ -88,7 +87,7 @@ def lay_out(
         published = others[(others[GROUP] == [dataset, norm, epsilon]).all(axis="columns")]
         best = _best(pd.concat([published, chosen]) if len(published) else chosen, columns)
         rows = _cited_rows(published, columns, best)
-        rows += _method_rows(chosen, columns, summary, best)
+        rows += _method_rows(chosen, columns, summary, best, marked)
         if gains is not None:
             own = gains[(gains[GROUP] == [dataset, norm, epsilon]).all(axis="columns")]
             rows.append(("↑ (%)", _gain_entries(own, columns)))
@@ -141,8 +140,18 @@ def _cited_entry(record: Values, metric: str, best: str) -> Entry:
     return _mean_entry(record, metric, best)
 
 
+def flagged_rows(measurements: pd.DataFrame, flagged: Collection[str]) -> set[tuple[str, ...]]:
+    """Of which rows (columns `ROW`) some cell is among those named."""
+    chosen = measurements[measurements["cell"].isin(list(flagged))]
+    return set(chosen[ROW].itertuples(index=False, name=None))
+
+
 def _method_rows(
-    group: pd.DataFrame, columns: Sequence[tuple[str, str]], summary: pd.DataFrame, best: Best
+    group: pd.DataFrame,
+    columns: Sequence[tuple[str, str]],
+    summary: pd.DataFrame,
+    best: Best,
+    marked: Collection[tuple[str, ...]],
 ) -> list[tuple[str, list[Entry]]]:
     metrics = list(dict.fromkeys(metric for _, metric in columns))
     result = []
@@ -153,7 +162,9 @@ def _method_rows(
             _entry(here.get(architecture), metric, best.get((architecture, metric)), max(counts))
             for architecture, metric in columns
         ]
-        result.append((_method_title(list(here.values()), counts, summary), entries))
+        is_marked = any(tuple(row[key] for key in ROW) in marked for row in here.values())
+        mark = FLAGGED if is_marked else ""
+        result.append((_method_title(list(here.values()), counts, summary, mark), entries))
     return result
 
 
@@ -184,14 +195,14 @@ def _gain_entries(gains: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> li
     ]
 
 
-def _method_title(records: list[Values], counts: set[int], summary: pd.DataFrame) -> str:
-    """The method, with its variant and number of seeds where these are not what they are elsewhere.
+def _method_title(records: list[Values], counts: set[int], summary: pd.DataFrame, mark: str) -> str:
+    """The method and its mark; variant and number of seeds where they are not those elsewhere.
 
     Seeds are those behind the numbers that stand in the row: a gap speaks for itself.
     """
     method, variant = records[0]["method"], records[0]["variant"]
     other_variants = set(summary[summary["method"] == method]["variant"]) - {variant}
-    parts = [method]
+    parts = [method + mark]
     if variant != "paper" or other_variants:
         parts.append(f"({variant})")
     planned = {record["n_seeds_planned"] for record in records}
