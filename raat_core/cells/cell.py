@@ -65,7 +65,12 @@ class Cell(CellFields):
         if self.extra_data is not None and self.extra_data.labeller is not None:
             asked[EXTRA_LABELS] = self.extra_data.labeller
         mine = {key: getattr(self, key) for key in type(self).model_fields}
-        return {setting: _resolved(setting, need, mine) for setting, need in asked.items()}
+        return {
+            setting: needed_cell(
+                setting if setting == EXTRA_LABELS else f"method.{setting}", need, mine
+            )
+            for setting, need in asked.items()
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -112,13 +117,17 @@ class Cell(CellFields):
         return f"{readable}_s{self.seed}_{self.digest}"
 
 
-def _resolved(setting: str, need: NeededCell, needing: Mapping[str, Any]) -> Need:
-    """The cell that a setting asks for, from the spec of the cell that needs it.
+def needed_cell(where: str, need: NeededCell, needing: Mapping[str, Any]) -> Need:
+    """The cell that is asked for.
+
+    Args:
+        where: it is asked for, for messages.
+        need: what is said of it.
+        needing: the spec, key by key, of the cell that needs it.
 
     Raises:
         ValueError: there is no such cell.
     """
-    where = setting if setting == EXTRA_LABELS else f"method.{setting}"
     try:
         return Need(Cell.model_validate(need.spec(needing)), need.checkpoint)
     except ValidationError as error:

@@ -86,6 +86,11 @@ def _check_selection(cell: CellFields) -> None:
         )
     if attack is None:
         return
+    if attack.uses_cells:
+        raise ValueError(
+            f"selection.by = '{attack.kind}': uses the model of another cell, which is not there "
+            f"while this one is trained"
+        )
     size = info.test_size
     if cell.selection.split == "validation":
         size = info.train_size - cell.selection.train_size(info.train_size)

@@ -18,9 +18,10 @@ from raat_core.cells.spec import read_cell
 from raat_core.errors import Damaged, UserError
 from raat_core.evaluation.parts import Part, in_words, missing, read_parts, remove_parts, whole
 from raat_core.evaluation.records import Record, write_whole
+from raat_core.evaluation.sources import as_metadata, described_sources, of_cell
 
-OF_RECORD = ("weights_sha256", "data_sha256", "test_size")
-"""Of what a record is: the checkpoint and the test images."""
+OF_RECORD = ("weights_sha256", "data_sha256", "test_size", "sources")
+"""Of what a record is: the checkpoint, the test images, and the models of other cells."""
 
 
 def recorded(
@@ -46,7 +47,7 @@ def recorded(
         report(f"ignored: {damage}; it is made again")
         return None
     unlike = [key for key, value in identity.items() if record.metadata.get(key, value) != value]
-    if set(unlike) - {"weights_sha256"}:
+    if set(unlike) & {"data_sha256", "test_size"}:
         report(f"ignored: {path} is of other test images; it is made again")
     return None if unlike else record
 
@@ -97,14 +98,17 @@ def join_cell(
     manifest = read_manifest(folder)
     sha256 = manifest["weights_sha256"][evaluations.checkpoint]
     origin = {"weights_sha256": sha256, **same_images(manifest)}
-    test_size = DATA_SETS[read_cell(folder).dataset].test_size
+    cell = read_cell(folder)
+    test_size = DATA_SETS[cell.dataset].test_size
     deadline = time.monotonic() + wait
     summaries, epoch, gaps = [], None, []
-    for evaluation in evaluations.attacks:
+    for asked in evaluations.attacks:
+        evaluation = of_cell(asked, cell)
         name = evaluation_name(evaluation, evaluations.checkpoint)
-        record = recorded(folder.record(name), origin, report)
+        of_record = {**origin, **as_metadata(described_sources(folder, evaluation))}
+        record = recorded(folder.record(name), of_record, report)
         if record is None:
-            identity = {**origin, "attack": evaluation.to_json()}
+            identity = {**of_record, "attack": evaluation.to_json()}
             parts, gap = _parts_and_gap(folder, evaluation, identity, name, test_size, report)
             while gap and time.monotonic() < deadline:
                 time.sleep(1)

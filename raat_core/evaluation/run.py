@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,8 @@ from raat_core.evaluation.parts import (
     whole,
 )
 from raat_core.evaluation.records import Record, write_whole
+from raat_core.evaluation.sources import as_metadata as sources_as_metadata
+from raat_core.evaluation.sources import described_sources, of_cell, read_sources
 from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.folding import fold
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
@@ -118,8 +120,10 @@ def evaluate_cell(
     model = quickest(load_model(cell, weights, device), test, fast)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}
     summaries = []
-    for evaluation in evaluations.attacks:
+    for asked in evaluations.attacks:
         check_stop()
+        evaluation = of_cell(asked, cell)
+        sources = described_sources(folder, evaluation)
         attack = _Attack(
             folder=folder,
             name=evaluation_name(evaluation, checkpoint),
@@ -131,14 +135,29 @@ def evaluate_cell(
             origin={
                 **origin,
                 "data_sha256": data.sha256,
+                **sources_as_metadata(sources),
                 **as_metadata(extensions_of_attack(cell, evaluation.kind)),
             },
             fast=fast,
-            around=Around(check_stop, data_root=data_root),
+            around=Around(
+                check_stop,
+                _models_of(read_sources(folder, evaluation), test, device, fast),
+                data_root,
+            ),
             report=report,
         )
         summaries.append(attack.run() if shard is None else attack.run_shard(shard))
     return {**origin, **({"shard": str(shard)} if shard else {}), "attacks": summaries}
+
+
+def _models_of(
+    sources: Mapping[str, tuple[Cell, Weights]], test: Split, device: torch.device, fast: FastPaths
+) -> dict[str, nn.Module]:
+    """The models of other cells that an attack uses, by setting."""
+    return {
+        setting: quickest(load_model(cell, weights, device), test, fast)
+        for setting, (cell, weights) in sources.items()
+    }
 
 
 def _require_same_data(folder: CellFolder, data: DataSet) -> None:
@@ -212,7 +231,7 @@ class _Attack:
         return {"label": self.evaluation.label, "record": self.name, "batches": covered}
 
     def _recorded(self) -> Record | None:
-        identity = {key: self._metadata[key] for key in OF_RECORD}
+        identity = {key: self._metadata[key] for key in OF_RECORD if key in self._metadata}
         return recorded(self.folder.record(self.name), identity, self.report)
 
     def _read_parts(self) -> list[Part]:

@@ -31,6 +31,9 @@ class AttackSettings(Growing):
     give them; what an attack returns is held against `norm` and `epsilon`, if it has both.
     """
 
+    uses_cells: ClassVar[bool] = False
+    """Whether it asks for the models of other cells, which are trained before it runs."""
+
     kind: str = Field(description="The attack, by its registered name.")
     samples: int | None = Field(
         None,

@@ -46,6 +46,7 @@ BUILT_IN_ATTACKS = {
     "clean": "raat_core.evaluation.attacks",
     "pgd": "raat_core.evaluation.attacks",
     "autoattack": "raat_core.evaluation.attacks",
+    "transfer": "raat_core.evaluation.transfer",
 }
 Kind = TypeVar("Kind")
 Extension = TypeVar("Extension", bound=type[Method] | type[Attack])
