@@ -31,7 +31,10 @@ CONFIG: dict[str, Any] = {
     "methods": {"MART": {"name": "mart", "lambda": 6}},
     "attacks": {
         "clean": {"kind": "clean", "title": "Clean", "job": "training"},
-        "pgd10": {"kind": "pgd", "title": "PGD-10", "steps": 2, "job": "training", "samples": 50},
+        "pgd10": {
+            **{"kind": "pgd", "title": "PGD-10", "steps": 2, "step_size": "1/2 of epsilon"},
+            **{"job": "training", "samples": 50},
+        },
     },
     "items": {
         "tiny": {"kind": "table", "title": "T", "metrics": ["clean", "pgd10"], "grids": [GRID]}

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -16,7 +16,13 @@ from raat_core.interface.attack import AttackSettings
 from raat_core.interface.needs import Checkpoint as Checkpoint
 from raat_core.interface.operations import ImageShape
 from raat_core.interface.registry import BUILT_IN_ATTACKS, attack_class, resolve_attack
-from raat_core.specs.threat_model import Norm, ThreatModel, check_epsilon, check_step_size
+from raat_core.specs.threat_model import (
+    Norm,
+    ThreatModel,
+    check_epsilon,
+    check_step_size,
+    out_of_reach,
+)
 from raat_core.validation import LARGEST_COUNT, Frozen, PixelFraction, format_fraction
 
 FEWEST_CLASSES = 4
@@ -35,6 +41,8 @@ class CleanEvaluation(AttackSettings):
 
 class PgdEvaluation(AttackSettings):
     """Projected gradient descent; `margin` is the C&W attack in the ball."""
+
+    in_label: ClassVar[tuple[str, ...]] = ("objective", "steps")
 
     kind: Literal["pgd"] = "pgd"
     objective: Literal["cross-entropy", "kl", "margin"] = Field(
@@ -59,6 +67,10 @@ class PgdEvaluation(AttackSettings):
         """See `AttackSettings.label`."""
         stem = {"cross-entropy": "pgd", "kl": "kl-pgd", "margin": "cw"}[self.objective]
         return f"{stem}-{self.steps}"
+
+    def out_of_reach(self) -> str | None:
+        """See `AttackSettings.out_of_reach`."""
+        return out_of_reach(self.steps, self.step_size, self.epsilon)
 
     def describe(self) -> str:
         """See `AttackSettings.describe`."""

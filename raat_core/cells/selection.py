@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from raat_core.cells.evaluations import CleanEvaluation, EvaluationSchema
 from raat_core.interface.attack import AttackSettings
 from raat_core.interface.registry import resolve_attack
+from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import LARGEST_COUNT, Growing, added, suggest
 
 Word: TypeAlias = Literal["robust", "clean", "last"]
@@ -79,18 +80,16 @@ class Selection(SelectionBase):
         """The attack whose accuracy decides; None if a word says what does."""
         return self.by if isinstance(self.by, AttackSettings) else None
 
-    @property
-    def robust_label(self) -> str:
-        """Under what the robust accuracies after epochs are; empty if there are none."""
+    def robust_label(self, threat: ThreatModel) -> str:
+        """Under what the robust accuracies of a cell's epochs are; empty if there are none."""
         if self.attack is not None:
-            return self.attack.label
+            return " ".join([self.attack.label, *self.attack.differences(threat)])
         return "" if self.by == "clean" else f"PGD-{self.steps}"
 
-    @property
-    def chosen_by(self) -> str:
-        """What the best is best in, as manifests say it."""
+    def chosen_by(self, threat: ThreatModel) -> str:
+        """What a cell's best checkpoint is best in, as manifests say it."""
         words = {"clean": "clean accuracy", "last": "last epoch"}
-        return words.get(str(self.by), f"{self.robust_label} accuracy")
+        return words.get(str(self.by), f"{self.robust_label(threat)} accuracy")
 
     def images(self, size: int) -> int:
         """How many images of a split of `size` say how good an epoch is."""

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -13,7 +14,8 @@ from pydantic import Field
 
 from raat_core.interface.draws import Draws
 from raat_core.interface.operations import ImageShape, Passes
-from raat_core.validation import LARGEST_COUNT, Growing, added
+from raat_core.specs.threat_model import NORM_SYMBOLS, ThreatModel
+from raat_core.validation import LARGEST_COUNT, Growing, added, format_fraction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 DrawsByName: TypeAlias = Callable[[str], Draws]
 _NOT_DESCRIBED = ("kind", "samples", "batch_size", "seed", "norm", "epsilon", "keep")
-"""Of the settings: what captions say in words of their own, or not at all."""
+"""Of the settings: what captions and labels say in words of their own, or not at all."""
 
 
 class AttackSettings(Growing):
@@ -46,10 +48,32 @@ class AttackSettings(Growing):
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the attack's draws.")
     keep: bool = added(False, "Keep the adversarial images, in a file beside the record.")
 
+    in_label: ClassVar[tuple[str, ...]] = ()
+    """Settings that `label` tells already."""
+
     @property
     def label(self) -> str:
-        """What it is called in names of records, logs and manifests."""
+        """What names of records begin with; people read `label_in`."""
         return self.kind
+
+    def label_in(self, threat: ThreatModel) -> str:
+        """`label`, and all that is not as usual on a cell of this threat model.
+
+        `pgd-10` in the cell's own ball; else `pgd-10 ℓ₂ ε = 128/255 ×5 restarts on 1,000`.
+        """
+        images = [] if self.samples is None else [f"on {self.samples:,}"]
+        return " ".join([self.label, *self.differences(threat), *images])
+
+    def differences(self, threat: ThreatModel) -> list[str]:
+        """What is not as usual on a cell of this threat model, but for the images attacked."""
+        return [*_ball_differences(self, threat), *_setting_differences(self)]
+
+    def out_of_reach(self) -> str | None:
+        """Why its steps cannot take an image to the surface of its ball; None if they can.
+
+        Plans refuse such attacks. Without an override, nothing is known of steps.
+        """
+        return None
 
     def check(self, classes: int, image_shape: ImageShape) -> None:
         """Refuse a data set that the attack makes no sense on, before any job is submitted.
@@ -78,6 +102,37 @@ class AttackSettings(Growing):
     def batches(self, test_size: int) -> int:
         """In how many batches they are attacked; the last one may be smaller."""
         return math.ceil(self.images(test_size) / self.batch_size)
+
+
+def _ball_differences(attack: AttackSettings, threat: ThreatModel) -> list[str]:
+    norm = getattr(attack, "norm", threat.norm)
+    epsilon = getattr(attack, "epsilon", threat.epsilon)
+    words = [] if norm == threat.norm else [str(NORM_SYMBOLS.get(norm, norm))]
+    if words or epsilon != threat.epsilon:
+        words.append(f"ε = {_length(epsilon)}")
+    usual = threat.step_in(epsilon) if isinstance(epsilon, Fraction) else threat.step_size
+    step_size = getattr(attack, "step_size", usual)
+    return words if step_size == usual else [*words, f"step {_length(step_size)}"]
+
+
+def _length(value: object) -> str:
+    return format_fraction(value) if isinstance(value, Fraction) else f"{value}"
+
+
+def _setting_differences(attack: AttackSettings) -> list[str]:
+    """Other settings that are not at their defaults: `×5 restarts`, `(queries = 500, seed = 1)`."""
+    words, settings, plain = [], [], attack.to_json()
+    said = {*_NOT_DESCRIBED, "step_size", *attack.in_label} - {"seed"}
+    for name, info in type(attack).model_fields.items():
+        key = info.alias or name
+        usual = None if info.is_required() else info.get_default(call_default_factory=True)
+        if name in said or key not in plain or getattr(attack, name) == usual:
+            continue
+        if name == "restarts":
+            words.append(f"×{plain[key]} restarts")
+        else:
+            settings.append(f"{key} = {plain[key]}")
+    return [*words, f"({', '.join(settings)})"] if settings else words
 
 
 @dataclass(frozen=True)

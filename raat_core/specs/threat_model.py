@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
@@ -44,6 +45,22 @@ def check_step_size(step_size: Fraction, epsilon: Fraction) -> None:
         )
 
 
+def out_of_reach(steps: int, step_size: Fraction, epsilon: Fraction) -> str | None:
+    """Why an attack's steps cannot take an image to the surface of its ball; None if they can.
+
+    From the centre: an attack that starts at random may be as far as 2 epsilon from it.
+    """
+    if steps * step_size >= epsilon:
+        return None
+    usual = f"{Fraction(5, 2 * steps)} of epsilon (2.5 / steps, as is usual)"
+    return (
+        f"{steps} step{'s' if steps > 1 else ''} of {format_fraction(step_size)} cannot reach the "
+        f"surface of the ball, epsilon = {format_fraction(epsilon)}, from its centre: "
+        f"{math.ceil(epsilon / step_size)} steps can, or a step_size of "
+        f"{usual if steps > 1 else '1 of epsilon'}"
+    )
+
+
 def _short(value: Fraction) -> str:
     """As `format_fraction`, of numbers that a message can hold."""
     return format_fraction(value) if 1e-9 < abs(value) < 1e9 else f"{float(value):g}"
@@ -62,3 +79,7 @@ class ThreatModel(Frozen):
         check_epsilon(self.norm, self.epsilon)
         check_step_size(self.step_size, self.epsilon)
         return self
+
+    def step_in(self, epsilon: Fraction) -> Fraction:
+        """The step size in a ball of another radius: the same part of it."""
+        return self.step_size * epsilon / self.epsilon

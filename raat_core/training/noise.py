@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from raat_core.cells.selection import Selection
+from raat_core.specs.threat_model import ThreatModel
 
 STANDARD_ERRORS = 2.0
 """An accuracy this close to zero or to chance is taken for it."""
@@ -12,6 +13,7 @@ STANDARD_ERRORS = 2.0
 
 def warnings_of_noise(
     selection: Selection,
+    threat: ThreatModel,
     *,
     best_epoch: int,
     accuracy: float,
@@ -23,6 +25,7 @@ def warnings_of_noise(
 
     Args:
         selection: how it was chosen.
+        threat: the cell's threat model.
         best_epoch: which it is, from 1.
         accuracy: that it was chosen by, in percent.
         epochs: that were trained.
@@ -31,8 +34,9 @@ def warnings_of_noise(
     """
     if selection.by == "last":
         return []
+    chosen_by = selection.chosen_by(threat)
     found = [
-        f"the best checkpoint was chosen by noise: {accuracy:.2f}% {selection.chosen_by} on "
+        f"the best checkpoint was chosen by noise: {accuracy:.2f}% {chosen_by} on "
         f"{images} images is within two standard errors ({100 * error:.2f}%) of {what}"
         for what, error in _not_told_from(accuracy / 100, images, classes)
     ]

@@ -60,7 +60,7 @@ def write_results(
         "parameters": sum(parameter.numel() for parameter in trainee.model.parameters()),
         "best": {
             "epoch": best.epoch,
-            "chosen_by": cell.selection.chosen_by,
+            "chosen_by": cell.selection.chosen_by(cell.threat_model),
             "split": cell.selection.split,
             "accuracy": best.accuracy,
             **({"warnings": list(warnings)} if warnings else {}),

@@ -86,6 +86,7 @@ class Selector:
         cell = self.trainee.cell
         return warnings_of_noise(
             cell.selection,
+            cell.threat_model,
             best_epoch=best.epoch,
             accuracy=best.accuracy,
             epochs=epochs,

@@ -68,7 +68,7 @@ def test_shards_make_the_table_that_one_job_makes(checkout: Checkout, tmp_path: 
 
 
 def test_a_failed_shard_leaves_a_gap_and_is_run_again_alone(checkout: Checkout) -> None:
-    pgd = {"kind": "pgd", "steps": 2, "job": "shared"}
+    pgd = {"kind": "pgd", "steps": 4, "job": "shared"}
     checkout.config["attacks"]["aa"] = {**AUTOATTACK, **pgd}
     source = checkout.path / "raat_core/evaluation/batch.py"
     good = source.read_text()

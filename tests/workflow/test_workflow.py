@@ -73,15 +73,15 @@ def test_a_seed_and_a_changed_setting_run_only_what_is_new(checkout: Checkout) -
 def test_a_further_attack_neither_retrains_nor_repeats_others(checkout: Checkout) -> None:
     (cell,) = (checkout.path / "results/tiny/cells").iterdir()
     before = {path: path.stat().st_mtime_ns for path in cell.rglob("*.safetensors")}
-    attack = {"kind": "pgd", "title": "PGD-1", "steps": 1, "job": "more"}
-    checkout.config["attacks"]["pgd1"] = attack
-    checkout.config["items"]["tiny"]["metrics"].append("pgd1")
+    attack = {"kind": "pgd", "title": "PGD-4", "steps": 4, "job": "more"}
+    checkout.config["attacks"]["pgd4"] = attack
+    checkout.config["items"]["tiny"]["metrics"].append("pgd4")
     assert checkout.planned() == {"attack": 1, "table": 1, "cells": 1}
     checkout.run()
     after = {path: path.stat().st_mtime_ns for path in cell.rglob("*.safetensors")}
     assert len(after) == len(before) + 1
     assert before.items() <= after.items()
-    assert checkout.table()["PGD-AT"]["pgd1_mean"]
+    assert checkout.table()["PGD-AT"]["pgd4_mean"]
 
 
 def test_a_failed_cell_leaves_a_gap_and_is_made_up_for(checkout: Checkout) -> None:

@@ -36,8 +36,9 @@ try:
     PLAN = Plan(read_config(config, "config"))
     require_writable(Path(PLAN.config.results))
     require_folder("data", PLAN.data)
-    for note in notes_on_other_code(PLAN) if workflow.is_main_process else ():
-        print(note, file=sys.stderr)
+    if workflow.is_main_process:
+        for note in (*PLAN.notes, *notes_on_other_code(PLAN)):
+            print(note, file=sys.stderr)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -81,7 +81,7 @@ def test_by_an_attack_of_ones_own_resumed_bit_for_bit(tmp_path: Path, small_data
     manifest, rows = train(cell, tmp_path / "whole", small_data)
     robust = [float(row["robust_accuracy"]) for row in rows]
     assert {round(accuracy / 2.5, 6) % 1 for accuracy in robust} == {0}  # Of 40 images.
-    assert manifest["best"]["chosen_by"] == "fgsm accuracy"
+    assert manifest["best"]["chosen_by"] == "fgsm (random_start = True) accuracy"
     assert manifest["best"]["accuracy"] == max(robust)
     calls = 0
 
@@ -168,7 +168,10 @@ def test_what_a_look_costs() -> None:
 def noise(accuracy: float, *, by: Any = "robust", best_epoch: int = 5, **more: Any) -> list[str]:
     selection = Selection.model_validate({"by": by})
     settings = {"epochs": 10, "images": 10_000, "classes": 10, **more}
-    return warnings_of_noise(selection, best_epoch=best_epoch, accuracy=accuracy, **settings)
+    threat = small_cell().threat_model
+    return warnings_of_noise(
+        selection, threat, best_epoch=best_epoch, accuracy=accuracy, **settings
+    )
 
 
 @pytest.mark.parametrize(

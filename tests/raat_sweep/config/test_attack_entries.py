@@ -53,10 +53,35 @@ def test_pgd_in_a_ball_of_its_own() -> None:
     assert AttackEntry.model_validate(attack).resolve(wide).to_json()["epsilon"] == "0.5"
 
 
+@pytest.mark.parametrize(
+    ("part", "number"),
+    [
+        ({"epsilon": "1/2 of epsilon"}, {"epsilon": "4/255", "step_size": "1/255"}),
+        ({"epsilon": " 0.5  of epsilon "}, {"epsilon": "4/255"}),
+        ({"step_size": "1/8 of epsilon"}, {"step_size": "1/255"}),
+        ({"epsilon": "2 of epsilon", "step_size": "1/8 of epsilon"},
+         {"epsilon": "16/255", "step_size": "2/255"}),
+        ({"epsilon": "1/255", "step_size": "1 of epsilon"},
+         {"epsilon": "1/255", "step_size": "1/255"}),
+        ({"epsilon": "8/255"}, {}),
+    ],
+)  # fmt: skip
+def test_parts_of_epsilon_are_the_same_attack_as_numbers(
+    part: dict[str, Any], number: dict[str, Any]
+) -> None:
+    attack = {"kind": "pgd", "title": "P", "steps": 10}
+    assert resolved({**attack, **part}) == resolved({**attack, **number})
+    wide = ThreatModel(norm="l2", epsilon=Fraction(1, 2), step_size=Fraction(1, 8))
+    found = resolved({**attack, "epsilon": "1/2 of epsilon"}, wide)
+    assert (found["norm"], found["epsilon"], found["step_size"]) == ("l2", "0.25", "0.0625")
+    found = resolved({**SQUARE, "epsilon": "1/4 of epsilon"})
+    assert found["epsilon"] == "2/255"
+
+
 def test_entries_survive_as_plain_data() -> None:
-    entries = config({**SQUARE, "shards": 3, "job": "own"}).attacks
+    entries = config({**SQUARE, "shards": 3, "job": "own", "epsilon": "0.5 of epsilon"}).attacks
     plain = {name: entry.model_dump(mode="json") for name, entry in entries.items()}
-    assert plain["x"]["queries"] == 500
+    assert (plain["x"]["queries"], plain["x"]["epsilon"]) == (500, "1/2 of epsilon")
     assert {name: AttackEntry.model_validate(data) for name, data in plain.items()} == entries
 
 
@@ -74,6 +99,12 @@ def test_jobs_of_slow_kinds_are_their_own() -> None:
         ({**SQUARE, "queries": "many"}, ["attacks.x.queries = 'many'", "valid integer"]),
         ({**SQUARE, "queries": True}, ["attacks.x: queries = True: must be a number"]),
         ({**SQUARE, "epsilon": "x"}, ["attacks.x.epsilon = 'x'", "a fraction of the pixel range"]),
+        ({**SQUARE, "epsilon": "half of epsilon"}, ["attacks.x.epsilon = 'half of epsilon'",
+                                                    "such as 1/2 of epsilon"]),
+        ({**SQUARE, "epsilon": "1/0 of epsilon"}, ["attacks.x.epsilon = '1/0 of epsilon'"]),
+        ({**SQUARE, "epsilon": "0 of epsilon"}, ["attacks.x.epsilon = '0 of epsilon'", "above 0"]),
+        ({"kind": "pgd", "title": "P", "steps": 9, "step_size": "3 of epsilon"},
+         ["attacks.x: step_size = 24/255", "at most 2 epsilon = 16/255"]),
         ({"kind": "square"}, ["attacks.x.title: is missing"]),
         ({**SQUARE, "settings": {}}, ["attacks.x: unknown key 'settings'"]),
         ({"kind": "fgsm", "title": "F", "norm": "l2"}, ["attacks.x.norm = 'l2'", "'linf'"]),

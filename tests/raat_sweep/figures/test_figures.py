@@ -277,3 +277,32 @@ def test_files_are_complete_and_the_same_on_a_second_write(tmp_path: Path) -> No
         "a,RAAT,0.3,pgd10,,,0,2,,not trained",
         "a,RAAT,,pgd10,50.0,,1,1,360,",
     ]
+
+
+def test_radii_stand_where_they_are_and_as_they_are_written(tmp_path: Path) -> None:
+    radii = ["0", "2/255", "4/255", "8/255", "16/255"]
+    rows = [p for n, x in enumerate(radii) for p in points((80.0 - n, 82.0 - n), x)]
+    rows += [p for x in radii[:1] for p in points((90.0,), math.nan, series="level")]
+    shown = {"a": panel("attack.epsilon")}
+    figure = drawn(rows, **shown)
+    (axes,) = data_axes(figure)
+    assert axes.get_xscale() == "linear"
+    assert xs(axes.lines[0]) == pytest.approx([0, 2 / 255, 4 / 255, 8 / 255, 16 / 255])
+    assert ys(axes.lines[0]) == [81.0, 80.0, 79.0, 78.0, 77.0]
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["0", "", "4/255", "8/255", "16/255"]
+    write_figure(pd.DataFrame(rows), item(**shown), tmp_path)
+    lines = (tmp_path / "f.csv").read_text().splitlines()
+    assert lines[2].startswith("a,RAAT,2/255,pgd10,80.0,1.4142,2,2,360")
+
+
+def test_radii_that_no_denominator_of_255_fits_are_decimals() -> None:
+    rows = [p for x in ("0.05", "0.1", "0.15") for p in points((50.0,), x)]
+    (axes,) = data_axes(drawn(rows, a=panel("attack.epsilon")))
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.05", "0.1", "0.15"]
+
+
+def test_a_caption_names_attacks_in_balls_of_their_own() -> None:
+    shown = {**item(a=panel()), "balls": "Attacks in balls of their own: Half in ℓ∞, ε = 4/255"}
+    figure = draw(summarise_figure(pd.DataFrame(points((50.0,)))), shown)
+    assert "Attacks in balls of their own: Half in ℓ∞, ε = 4/255." in caption(figure)

@@ -60,13 +60,13 @@ def test_an_attack_by_name_is_in_the_cells_ball() -> None:
     assert chosen.attack.to_json()["epsilon"] == "8/255"
     assert chosen.attack.to_json()["queries"] == 500
     assert protocol_of(made, "t")[-1] == (
-        "Checkpoint: best; the best is chosen by square accuracy on the validation split, looked "
-        "at after every 2 epochs."
+        "Checkpoint: best; the best is chosen by square (queries = 500) accuracy on the validation "
+        "split, looked at after every 2 epochs."
     )
     assert describe(made, "t")["selection"]["best"] == (
-        "Best checkpoint by square on the validation split"
+        "Best checkpoint by square (queries = 500) on the validation split"
     )
-    assert describe(made, "f")["metrics"]["robust"] == "square"
+    assert describe(made, "f")["metrics"]["robust"] == "square (queries = 500)"
 
 
 def test_a_recipe_has_a_selection_of_its_own() -> None:
@@ -96,9 +96,9 @@ def test_a_recipe_has_a_selection_of_its_own() -> None:
 def test_captions_print_the_settings_of_attacks() -> None:
     (attacks,) = (line for line in protocol_of(plan(), "t") if line.startswith("Attacks"))
     assert attacks == "Attacks: Clean: all test images; Square: queries = 500, 50 test images."
-    small = {"kind": "pgd", "title": "S", "steps": 3, "epsilon": "4/255"}
+    small = {"kind": "pgd", "title": "S", "steps": 4, "epsilon": "1/2 of epsilon"}
     made = plan(attacks={"sq": small})
     (attacks,) = (line for line in protocol_of(made, "t") if line.startswith("Attacks"))
     assert attacks.endswith(
-        "S: 3 steps of 2/255 on the cross-entropy, in ℓ∞, ε = 4/255, all test images."
+        "S: 4 steps of 1/255 on the cross-entropy, in ℓ∞, ε = 4/255, all test images."
     )

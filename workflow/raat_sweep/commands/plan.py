@@ -33,7 +33,8 @@ def show_plan(config: Path, items: Sequence[str] = (), gpu: str | None = None) -
     Raises:
         UserError: the config is not valid, or there is no such item or hardware.
     """
-    return render(estimate(Plan(read_config_file(config)), items, gpu))
+    plan = Plan(read_config_file(config))
+    return "\n".join([render(estimate(plan, items, gpu)), *plan.notes])
 
 
 def render(budget: Budget) -> str:

@@ -17,17 +17,34 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from raat_core.cells.catalogue import ARCHITECTURES, ArchitectureName
+from raat_core.cells.evaluations import CleanEvaluation
 from raat_core.interface.attack import AttackSettings
 from raat_core.interface.registry import BUILT_IN_ATTACKS, attack_class, attack_class_of
 from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import Frozen, suggest
+from raat_sweep.config.balls import (
+    LENGTHS,
+    OF_THREAT_MODEL,
+    PART_SCHEMA,
+    as_written,
+    ball_of,
+    part_of_epsilon,
+    radius,
+)
 
 WITH_TRAINING = "training"
 """The job whose attacks run in the process that trains the cell."""
 OWN_KEYS = ("title", "job", "shards", "kind")
 """Of an entry; all others are settings of the attack."""
-OF_THREAT_MODEL = ("norm", "epsilon", "step_size")
+Changes: TypeAlias = tuple[tuple[str, Any], ...]
+"""Settings in place of an attack's own, with their values: those that a grid varies."""
 _SOME_BALL = {"norm": "linf", "epsilon": "8/255", "step_size": "2/255"}
+_OF_THREAT_MODEL = {
+    "norm": "null: the threat model's.",
+    "epsilon": "null: the threat model's; `1/2 of epsilon`: that part of it.",
+    "step_size": "null: the part of epsilon that the threat model's is of its own; `1/4 of "
+    "epsilon`: that part of the attack's.",
+}
 ShardCount: TypeAlias = Annotated[int, Field(ge=1)]
 _SHARDS = (
     "must be a whole number of at least 1, or such numbers by architecture, as in {wrn-28-10: 8}"
@@ -41,7 +58,8 @@ def _is_count(value: object) -> bool:
 class AttackEntry(Frozen):
     """An attack by name: its column and its job, and the settings of its kind.
 
-    Settings named as in `OF_THREAT_MODEL` are the threat model's where they are not given.
+    Settings named as in `OF_THREAT_MODEL` are the threat model's where they are not given, and
+    lengths may be parts of epsilon: of the threat model's, and for the step size of the attack's.
     """
 
     title: str = Field(description="Column title.")
@@ -138,16 +156,33 @@ class AttackEntry(Frozen):
             return self.shards
         return self.shards.get(architecture, 1)
 
-    def resolve(self, threat: ThreatModel) -> AttackSettings:
-        """The attack's settings in a threat model's ball.
+    @property
+    def shares_step_size(self) -> bool:
+        """Whether its step size is the same whatever the ball."""
+        step_size = self.settings.get("step_size")
+        return step_size is not None and part_of_epsilon(step_size) is None
+
+    def changes_among(self, changes: Changes) -> Changes:
+        """Those that are of settings that the attack has."""
+        known = attack_class(self.kind).Settings.config_keys()
+        return tuple((key, value) for key, value in changes if key in known)
+
+    def resolve(self, threat: ThreatModel, changes: Changes = ()) -> AttackSettings:
+        """The attack's settings in a threat model's ball; without an attack, in a ball of radius 0.
 
         Raises:
             ValidationError: they do not go together there.
+            ValueError: a length is no part of epsilon.
         """
-        given = {key: value for key, value in self.settings.items() if value is not None}
+        wanted = {**self.settings, **dict(self.changes_among(changes))}
+        given = {key: value for key, value in wanted.items() if value is not None}
         settings = attack_class(self.kind).Settings
-        ball = {key: getattr(threat, key) for key in _of_threat_model(settings)}
-        return settings.model_validate({**self.settings, **ball, **given, "kind": self.kind})
+        ball = _of_threat_model(settings)
+        if changes and "epsilon" in ball and radius(given.get("epsilon"), threat) == 0:
+            same = {key: wanted[key] for key in ("samples", "batch_size")}
+            return CleanEvaluation.model_validate(same)
+        in_ball = ball_of({key: given[key] for key in ball if key in given}, threat, ball)
+        return settings.model_validate({**wanted, **in_ball, "kind": self.kind})
 
 
 def _of_threat_model(settings: type[AttackSettings]) -> list[str]:
@@ -161,6 +196,8 @@ def _validated(settings: type[AttackSettings], given: Mapping[str, Any]) -> dict
     """
     ball = _of_threat_model(settings)
     given = {key: value for key, value in given.items() if value is not None or key not in ball}
+    parts = _parts_of_epsilon(settings, given)
+    given = {key: value for key, value in given.items() if key not in parts}
     others = [key for key in ball if key not in given]
     try:
         found = settings.model_validate({**{key: _SOME_BALL[key] for key in others}, **given})
@@ -178,9 +215,27 @@ def _validated(settings: type[AttackSettings], given: Mapping[str, Any]) -> dict
         ]
         if mistakes:
             raise ValidationError.from_exception_data(settings.__name__, mistakes) from None
-        return {**dict.fromkeys(ball), "samples": settings.model_fields["samples"].default, **given}
-    plain = found.to_json()
-    return {key: None if key in others else value for key, value in plain.items() if key != "kind"}
+        samples = settings.model_fields["samples"].default
+        return {**dict.fromkeys(ball), "samples": samples, **given, **parts}
+    plain = {key: value for key, value in found.to_json().items() if key != "kind"}
+    return {**plain, **dict.fromkeys(others), **parts}
+
+
+def _parts_of_epsilon(settings: type[AttackSettings], given: Mapping[str, Any]) -> dict[str, str]:
+    """The lengths that are parts of epsilon, in one way of writing them."""
+    parts = {}
+    for key in LENGTHS:
+        try:
+            part = part_of_epsilon(given.get(key))
+            if part == 0:
+                raise ValueError("must be above 0")
+            if part is not None:
+                parts[key] = str(as_written(given[key]))
+        except ValueError as error:
+            kind = PydanticCustomError("setting", "{message}", {"message": str(error)})
+            mistake = InitErrorDetails(type=kind, loc=(key,), input=given[key])
+            raise ValidationError.from_exception_data(settings.__name__, [mistake]) from None
+    return parts
 
 
 def _schema_of(kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,8 +244,9 @@ def _schema_of(kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
     schema = settings.model_json_schema(by_alias=True)
     ball, properties = _of_threat_model(settings), dict(schema["properties"])
     for key in ball:
-        threat_models = {"description": "null: the threat model's.", "default": None}
-        properties[key] = {"anyOf": [properties[key], {"type": "null"}], **threat_models}
+        threat_models = {"description": _OF_THREAT_MODEL[key], "default": None}
+        part = [PART_SCHEMA] if key in LENGTHS else []
+        properties[key] = {"anyOf": [properties[key], *part, {"type": "null"}], **threat_models}
     needed = [key for key in schema.get("required", []) if key not in ball]
     required = list(dict.fromkeys(["title", "kind", *needed]))
     return {**schema, "properties": {**own, **properties}, "required": required}

@@ -17,6 +17,7 @@ from raat_sweep.config.fields import ConfigFields
 from raat_sweep.config.grid import Grid
 from raat_sweep.config.items import Claim, Comparison, Figure, Item, Table
 from raat_sweep.config.needs import check_needs
+from raat_sweep.config.varied_attacks import check_varied_attacks
 
 ITEM_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,99}"
 """Also a file's name, which file systems bound."""
@@ -39,6 +40,7 @@ def check_agreement(config: ConfigFields) -> None:
             _check_comparison(config, name, item)
     _check_selections(config)
     _check_attacks(config)
+    check_varied_attacks(config)
     _check_shards(config)
 
 
@@ -93,7 +95,7 @@ def _check_grid(config: ConfigFields, where: str, grid: Grid) -> None:
 
 
 def _check_varied(where: str, grid: Grid, settings: MethodSettings) -> None:
-    for setting, values in grid.vary.items():
+    for setting, values in grid.varied_in_methods.items():
         for value in values:
             try:
                 settings.replace({setting: value})

@@ -11,6 +11,8 @@ from raat_core.interface.registry import BUILT_IN_ARCHITECTURES
 from raat_core.validation import Frozen
 from raat_sweep.config.data_sets import DataSetName
 
+OF_ATTACKS = "attack."
+"""What settings of attacks begin with among those that a grid varies."""
 GridArchitecture: TypeAlias = Annotated[
     str, WithJsonSchema({"anyOf": [{"enum": list(BUILT_IN_ARCHITECTURES)}, {"type": "string"}]})
 ]
@@ -29,8 +31,24 @@ class Grid(Frozen):
     threat_model: str = Field("linf", description="Name from `threat_models`.")
     recipe: str = Field("default", description="Name from `recipes`.")
     vary: dict[str, tuple[Any, ...]] = Field(
-        default_factory=dict, description="Method settings to vary, each with its values."
+        default_factory=dict,
+        description="Method settings to vary, each with its values; `attack.epsilon` and the like "
+        "are settings of the attacks, which do not train other cells.",
     )
+
+    @property
+    def varied_in_methods(self) -> dict[str, tuple[Any, ...]]:
+        """The settings of methods in `vary`, with their values."""
+        return {key: values for key, values in self.vary.items() if not of_attacks(key)}
+
+    @property
+    def varied_in_attacks(self) -> dict[str, tuple[Any, ...]]:
+        """The settings of attacks in `vary`, as the attacks call them, with their values."""
+        return {
+            key.removeprefix(OF_ATTACKS): values
+            for key, values in self.vary.items()
+            if of_attacks(key)
+        }
 
     @model_validator(mode="after")
     def _check_repeats(self) -> Grid:
@@ -44,6 +62,11 @@ class Grid(Frozen):
                 raise ValueError(f"vary.{setting} = []: must have at least one value")
             refuse_repeats(f"vary.{setting}", values)
         return self
+
+
+def of_attacks(setting: str) -> bool:
+    """Whether a varied setting is one of attacks."""
+    return setting.startswith(OF_ATTACKS)
 
 
 def refuse_repeats(key: str, values: Sequence[object]) -> None:

@@ -78,7 +78,10 @@ class Panel(Frozen):
     """A column of a figure: one row of axes per metric, lines over x."""
 
     title: str = Field(description="What stands above it.")
-    x: str = Field(description="`epoch`, `method`, or the setting in `vary` that is on the x axis.")
+    x: str = Field(
+        description="`epoch`, `method`, or the setting in `vary` that is on the x axis: also one "
+        "of attacks, such as `attack.epsilon`."
+    )
     x_label: str = Field(description="Label of the x axis, with its unit.")
     metrics: tuple[str, ...] = Field(
         min_length=1,

@@ -25,7 +25,7 @@ def check_needs(config: ConfigFields) -> None:
         for where, need in _needs_in(f"methods.{label}", settings):
             _check_names(config, where, need)
     for where, grid in config.grids():
-        check_varied_needs(config, where, grid.methods, grid.vary)
+        check_varied_needs(config, where, grid.methods, grid.varied_in_methods)
     for name, entry in config.recipes.items():
         if entry.extra_data is not None:
             dataset = entry.extra_data.dataset

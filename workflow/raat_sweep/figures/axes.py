@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from numbers import Real
 from typing import Any
 
@@ -12,6 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from raat_sweep.config.balls import LENGTHS
+from raat_sweep.config.grid import OF_ATTACKS
 from raat_sweep.figures.style import GREY, Style
 
 LOG_SPAN = 10
@@ -19,31 +22,45 @@ LOG_SPAN = 10
 CATEGORY_CHARACTERS = 22
 """What fits under an axis; longer names of categories are turned."""
 MARKERS_PER_CURVE = 8
-MOST_TICKS, LABEL_DISTANCE = 12, 0.12
-"""Settings stand at ticks of their own if they are few, with labels at this part of the axis."""
+MOST_TICKS, LABEL_DISTANCE, CHARACTER = 12, 0.12, 0.035
+"""Settings stand at ticks of their own if they are few, with labels at this part of the axis, or
+farther apart by their characters."""
+LENGTHS_ON_AXES = tuple(f"{OF_ATTACKS}{length}" for length in LENGTHS)
+"""Settings whose values are texts such as `4/255`, and places on the axis."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The x axis of a panel: numbers, or categories at 0, 1, ..."""
+    """The x axis of a panel: numbers, lengths such as `4/255`, or categories at 0, 1, ..."""
 
     positions: dict[Any, float]
     is_numeric: bool
-    is_epoch: bool
+    is_epoch: bool = False
+    is_length: bool = False
 
     @classmethod
-    def of(cls, values: pd.Series[Any], is_epoch: bool) -> Scale:
-        """The scale that holds all `values`; missing ones have no place."""
+    def of(cls, values: pd.Series[Any], x: str) -> Scale:
+        """The scale that holds all `values` of what is on the axis; missing ones have no place."""
         known = list(dict.fromkeys(values.dropna()))
+        if x in LENGTHS_ON_AXES and all(map(_is_length, known)):
+            return cls({value: float(Fraction(value)) for value in known}, True, is_length=True)
         if all(isinstance(value, Real) and not isinstance(value, bool) for value in known):
-            return cls({value: float(value) for value in known}, True, is_epoch)
-        return cls({value: float(index) for index, value in enumerate(known)}, False, False)
+            return cls({value: float(value) for value in known}, True, is_epoch=x == "epoch")
+        return cls({value: float(index) for index, value in enumerate(known)}, False)
+
+    @property
+    def labels(self) -> dict[float, str]:
+        """What stands at each place, lengths as they are written."""
+        return {
+            place: str(value) if self.is_length else f"{place:g}"
+            for value, place in self.positions.items()
+        }
 
     @property
     def is_log(self) -> bool:
-        """Settings over a wide range, all positive; epochs are always linear."""
+        """Settings over a wide range, all positive; epochs and lengths are always linear."""
         places = self.positions.values()
-        if self.is_epoch or not self.is_numeric or not places or min(places) <= 0:
+        if self.is_epoch or self.is_length or not self.is_numeric or not places or min(places) <= 0:
             return False
         return max(places) >= LOG_SPAN * min(places)
 
@@ -167,15 +184,27 @@ def _set_x_axis(axes: Axes, scale: Scale) -> None:
         if scale.is_log:
             axes.set_xscale("log")
         if len(places) <= MOST_TICKS:
-            axes.set_xticks(places, _tick_labels(places, math.log if scale.is_log else float))
+            labels = _tick_labels(scale.labels, math.log if scale.is_log else float)
+            axes.set_xticks(list(labels), list(labels.values()))
             axes.minorticks_off()
 
 
-def _tick_labels(places: Sequence[float], transform: Callable[[float], float]) -> list[str]:
-    """A number at each place, but none where it would run into the one before."""
-    distance = LABEL_DISTANCE * (transform(max(places)) - transform(min(places)))
-    labels, last = dict.fromkeys(places, ""), -math.inf
-    for place in sorted(places):
+def _tick_labels(
+    labels: Mapping[float, str], transform: Callable[[float], float]
+) -> dict[float, str]:
+    """A label at each place, but none where it would run into the one before."""
+    part = max(LABEL_DISTANCE, CHARACTER * max(map(len, labels.values())))
+    distance = part * (transform(max(labels)) - transform(min(labels)))
+    kept, last = dict.fromkeys(sorted(labels), ""), -math.inf
+    for place in kept:
         if transform(place) - last >= distance:
-            labels[place], last = f"{place:g}", transform(place)
-    return list(labels.values())
+            kept[place], last = labels[place], transform(place)
+    return kept
+
+
+def _is_length(value: object) -> bool:
+    try:
+        Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        return False
+    return True

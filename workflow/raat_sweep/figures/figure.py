@@ -55,7 +55,7 @@ def draw(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Footnotes = ()
             axes = figure.add_subplot(grid[index, column])
             of_panel = summary[summary["panel"] == letter]
             points = of_panel[of_panel["metric"] == metrics[letter]]
-            draw_points(axes, points, Scale.of(of_panel["x"], panel["x"] == "epoch"), styles)
+            draw_points(axes, points, Scale.of(of_panel["x"], panel["x"]), styles)
             axes.set_title(f"({next(letters)}) {panel['title']}", loc="left")
             if letter == next(iter(metrics)):
                 axes.set_ylabel(_accuracy_label(title))
@@ -147,6 +147,8 @@ def _caption(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Footnotes)
         images = _images(measured[~is_curve], item["metrics"])
         start = "Other panels" if is_curve.any() else "Points"
         sentences.append(f"{start}: {item['checkpoint']} checkpoint, {images}")
+    if item.get("balls"):
+        sentences.append(item["balls"])
     if (measured["n_seeds"] < measured["n_seeds_planned"]).any():
         sentences.append("Hollow markers: fewer seeds than planned")
     if len(measured) < len(summary):

@@ -28,7 +28,8 @@ def write_figure(
     Args:
         points: what `measure` or `curves` made of `PlannedItem.rows`.
         item: `name`, `title`, `panels` (letter: `title`, `x`, `x_label`, `metrics`), `metrics`
-            (metric: title), `checkpoint`, and `selection` (with `split`).
+            (metric: title), `checkpoint`, `selection` (with `split`), and, where there is something
+            to say, `balls`, a sentence.
         results: the folder that the files are written to.
         remarks: what is to be known of its numbers; they stand in the caption.
 

@@ -14,7 +14,7 @@ from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint, Evaluation, EvaluationList
 from raat_sweep.config.attacks import WITH_TRAINING
-from raat_sweep.plan.attacks import Attacks
+from raat_sweep.plan.attacks import Asked, Attacks
 from raat_sweep.plan.items import PlannedItem
 from raat_sweep.results.markers import (
     TRAINED,
@@ -54,7 +54,9 @@ class AttackJobs:
         self._by_key = {
             key: EvaluationList(
                 checkpoint=key.checkpoint,
-                attacks=tuple(chosen[name] for name in attacks.entries if name in chosen),
+                attacks=tuple(
+                    evaluation for name in attacks.entries for evaluation in chosen.get(name, ())
+                ),
             )
             for key, chosen in wanted.items()
         }
@@ -70,22 +72,25 @@ class AttackJobs:
             if key.job == WITH_TRAINING:
                 self._with_training.setdefault(key.cell, chosen.name)
 
-    def _wanted(self, items: Mapping[str, PlannedItem]) -> dict[JobKey, dict[str, Evaluation]]:
-        """The attacks of every job by name, as items ask for them."""
-        found: dict[JobKey, dict[str, Evaluation]] = {}
+    def _wanted(
+        self, items: Mapping[str, PlannedItem]
+    ) -> dict[JobKey, dict[str, list[Evaluation]]]:
+        """The attacks of every job by name, as items ask for them; several if grids vary some."""
+        found: dict[JobKey, dict[str, list[Evaluation]]] = {}
         for name, item in items.items():
-            for cell, checkpoint, attack in item.asked():
-                self._attacks.check(cell, attack, f"items.{name}")
-                wanted = found.setdefault(self._key(cell, checkpoint, attack), {})
-                evaluation = self._attacks.on(cell, attack)
-                if evaluation not in wanted.values():
-                    wanted[attack] = evaluation
+            for asked in item.asked():
+                self._attacks.check(asked, f"items.{name}")
+                wanted = found.setdefault(self._key(asked), {})
+                evaluation = self._attacks.on(asked.cell, asked.attack, asked.changes)
+                if not any(evaluation in some for some in wanted.values()):
+                    wanted.setdefault(asked.attack, []).append(evaluation)
         return found
 
-    def _key(self, cell: Cell, checkpoint: Checkpoint, attack: str) -> JobKey:
+    def _key(self, asked: Asked) -> JobKey:
         """The job that an attack is part of: of equal attacks under two names, the first one's."""
-        asked = cell.name, checkpoint, self._attacks.on(cell, attack)
-        job = self._jobs_by_attack.setdefault(asked, self._attacks.entries[attack].job)
+        cell, checkpoint, attack, changes = asked
+        made = cell.name, checkpoint, self._attacks.on(cell, attack, changes)
+        job = self._jobs_by_attack.setdefault(made, self._attacks.entries[attack].job)
         return JobKey(cell.name, checkpoint, job)
 
     def _shards(
@@ -105,7 +110,7 @@ class AttackJobs:
 
     def of(self, item: PlannedItem) -> list[tuple[str, str]]:
         """(cell's name, attack list's name) of what an item is made from; none twice."""
-        keys = dict.fromkeys(self._key(*asked) for asked in item.asked())
+        keys = dict.fromkeys(self._key(asked) for asked in item.asked())
         return [(key.cell, self._by_key[key].name) for key in keys]
 
     def summary_name(self, cell: str, attacks: str) -> str:

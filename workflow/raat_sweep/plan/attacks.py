@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from raat_core.cells.cell import Cell
-from raat_core.cells.evaluations import Evaluation, check_attack
+from raat_core.cells.evaluations import Checkpoint, Evaluation, check_attack
 from raat_core.errors import UserError
 from raat_core.specs.threat_model import ThreatModel
-from raat_sweep.config.attacks import AttackEntry
+from raat_core.validation import explain
+from raat_sweep.config.attacks import AttackEntry, Changes
+from raat_sweep.plan.reach import check_norm, check_reach
+
+
+class Asked(NamedTuple):
+    """An attack that an item asks for, on a checkpoint of a cell."""
+
+    cell: Cell
+    checkpoint: Checkpoint
+    attack: str
+    """By name."""
+    changes: Changes = ()
+    """Settings of the attack that a grid varies."""
 
 
 class Attacks:
@@ -16,22 +32,36 @@ class Attacks:
 
     def __init__(self, entries: Mapping[str, AttackEntry]) -> None:
         self.entries = entries
-        self._resolved: dict[tuple[str, ThreatModel], Evaluation] = {}
+        self._resolved: dict[tuple[str, ThreatModel, Changes], Evaluation] = {}
 
-    def on(self, cell: Cell, name: str) -> Evaluation:
-        """An attack with its settings for a cell."""
-        key = name, cell.threat_model
+    def on(self, cell: Cell, name: str, changes: Changes = ()) -> Evaluation:
+        """An attack with its settings for a cell, of which a grid may vary some."""
+        key = name, cell.threat_model, self.entries[name].changes_among(changes)
         if key not in self._resolved:
-            self._resolved[key] = self.entries[name].resolve(cell.threat_model)
+            self._resolved[key] = self.entries[name].resolve(cell.threat_model, changes)
         return self._resolved[key]
 
-    def check(self, cell: Cell, name: str, where: str) -> None:
+    def check(self, asked: Asked, where: str) -> None:
         """Refuse what cannot be made, before anything is trained for it.
 
         Raises:
             UserError: names the attack, and `where` in the config it is asked for.
         """
+        cell, name = asked.cell, asked.attack
         try:
-            check_attack(self.on(cell, name), cell.dataset)
+            attack = self.on(cell, name, asked.changes)
+            check_attack(attack, cell.dataset)
+            changes = self.entries[name].changes_among(asked.changes)
+            check_norm(self.entries[name], attack, cell.threat_model, changes)
+            check_reach(attack, changes)
+        except ValidationError as error:
+            (line, *_) = explain(error, f"attacks.{name}")
+            raise UserError(f"{line}, which {where} asks for") from None
         except ValueError as error:
             raise UserError(f"attacks.{name}: {error}, which {where} asks for") from None
+
+    @property
+    def resolved(self) -> Iterator[tuple[str, Changes, Evaluation]]:
+        """All that were asked for: name, what a grid varies, and settings."""
+        for (name, _, changes), attack in self._resolved.items():
+            yield name, changes, attack

@@ -9,9 +9,12 @@ from typing import Any
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint
-from raat_core.validation import parse
+from raat_core.specs.threat_model import ThreatModel
+from raat_core.validation import format_fraction, parse
+from raat_sweep.config.attacks import Changes
+from raat_sweep.config.balls import LENGTHS, as_written, radius
 from raat_sweep.config.config import Config
-from raat_sweep.config.grid import Grid
+from raat_sweep.config.grid import OF_ATTACKS, Grid
 from raat_sweep.config.items import Figure, Panel, Table
 from raat_sweep.plan.data_sets import DataSets
 from raat_sweep.plan.needs import NamedNeeds
@@ -51,18 +54,24 @@ class Grids:
         return replace(part, points=distinct_points(where, part))
 
     def _points(self, where: str, grids: Sequence[Grid]) -> Iterator[Point]:
-        """The cells of some grids: data sets first, seeds last."""
+        """The cells of some grids, and what is varied of attacks on them: data sets first, seeds
+        last.
+        """
         for grid in grids:
             axes = (grid.datasets, grid.architectures, grid.methods)
             for dataset, architecture, label in itertools.product(*axes):
                 shared = self._shared(grid, dataset, architecture)
-                for varied in _settings(grid.vary):
+                threat = shared["threat_model"]
+                for varied in _settings(grid.varied_in_methods):
                     method = self._config.methods[label].replace(varied)
                     named = {key: method.shown(key, value) for key, value in varied.items()}
-                    method = self._needs.settings(method, dataset, shared["threat_model"])
-                    for seed in grid.seeds:
-                        spec = {**shared, "method": method, "seed": seed}
-                        yield Point(parse(Cell, spec, where), label, named)
+                    method = self._needs.settings(method, dataset, threat)
+                    specs = ({**shared, "method": method, "seed": seed} for seed in grid.seeds)
+                    cells = [parse(Cell, spec, where) for spec in specs]
+                    for changed in _settings(grid.varied_in_attacks):
+                        shown = {**named, **_shown(changed, threat)}
+                        for cell in cells:
+                            yield Point(cell, label, shown, _changes(changed))
 
     def _shared(self, grid: Grid, dataset: str, architecture: str) -> dict[str, Any]:
         """What the cells of a grid share in their specs, but for the method."""
@@ -76,6 +85,20 @@ class Grids:
             **self._needs.of_recipe(config.recipes[grid.recipe], dataset, threat),
             "precision": config.precision,
         }
+
+
+def _changes(varied: Mapping[str, Any]) -> Changes:
+    """Varied settings of attacks; of equal lengths, the same text."""
+    return tuple((k, as_written(v) if k in LENGTHS else v) for k, v in varied.items())
+
+
+def _shown(varied: Mapping[str, Any], threat: ThreatModel) -> dict[str, Any]:
+    """What tables and figures print for varied settings of attacks: a radius in pixels."""
+    shown = {OF_ATTACKS + key: value for key, value in _changes(varied)}
+    epsilon = radius(varied["epsilon"], threat) if "epsilon" in varied else None
+    if epsilon is not None:
+        shown[f"{OF_ATTACKS}epsilon"] = format_fraction(epsilon)
+    return shown
 
 
 def _settings(vary: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

@@ -9,9 +9,22 @@ from typing import Any
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint, Evaluation, evaluation_name
 from raat_core.specs.threat_model import ThreatModel
+from raat_sweep.config.attacks import Changes
 from raat_sweep.config.items import Comparison, Item
-from raat_sweep.plan.attacks import Attacks
+from raat_sweep.plan.attacks import Asked, Attacks
 from raat_sweep.plan.points import Part, Point
+
+
+@dataclass(frozen=True)
+class PlannedAttack:
+    """An attack on cells of an item."""
+
+    name: str
+    changes: Changes
+    """What a grid varies of it."""
+    settings: Evaluation
+    threat: ThreatModel
+    """Of the cells."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,8 @@ class PlannedItem:
         return part.place_of(point)
 
     def _record(self, part: Part, point: Point, attack: str) -> str:
-        return evaluation_name(self.attack_settings.on(point.cell, attack), part.checkpoint)
+        evaluation = self.attack_settings.on(point.cell, attack, point.changes)
+        return evaluation_name(evaluation, part.checkpoint)
 
     @property
     def cells(self) -> list[Cell]:
@@ -64,20 +78,22 @@ class PlannedItem:
         return list(dict.fromkeys(point.cell.name for part in parts for point in part.points))
 
     @property
-    def attacks(self) -> list[tuple[str, Evaluation, ThreatModel]]:
-        """Every attack on its cells, and in what threat model: name and settings; none twice."""
-        asked = {(attack, cell.threat_model): cell for cell, _, attack in self.asked()}
-        return [
-            (name, self.attack_settings.on(cell, name), threat)
-            for (name, threat), cell in asked.items()
-        ]
+    def attacks(self) -> list[PlannedAttack]:
+        """Every attack on its cells, in every threat model; none twice."""
+        found: dict[tuple[str, Changes, ThreatModel], PlannedAttack] = {}
+        for cell, _, name, changes in self.asked():
+            own = self.attack_settings.entries[name].changes_among(changes)
+            evaluation = self.attack_settings.on(cell, name, own)
+            planned = PlannedAttack(name, own, evaluation, cell.threat_model)
+            found.setdefault((name, own, cell.threat_model), planned)
+        return list(found.values())
 
-    def asked(self) -> Iterator[tuple[Cell, Checkpoint, str]]:
-        """Every attack that it asks for: on which cell, at which of its checkpoints, by name."""
+    def asked(self) -> Iterator[Asked]:
+        """Every attack that it asks for."""
         for part in self.parts:
             for point in part.points:
                 for attack in part.attacks:
-                    yield point.cell, part.checkpoint, attack
+                    yield Asked(point.cell, part.checkpoint, attack, point.changes)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:

@@ -19,13 +19,15 @@ from raat_sweep.plan.items import PlannedItem
 from raat_sweep.plan.needs import helpers_of
 from raat_sweep.plan.points import Part
 from raat_sweep.plan.published import PublishedFiles, Row
+from raat_sweep.plan.reach import check_step_sizes, notes_on_attacks
 
 
 class Plan:
     """Everything a config asks for, in the order of the config.
 
     Raises:
-        UserError: a cell is refused, or two cells of an item would stand in the same place.
+        UserError: a cell or an attack is refused, or two cells of an item would stand in the same
+            place.
     """
 
     def __init__(self, config: Config) -> None:
@@ -44,6 +46,9 @@ class Plan:
         self.cells = {**shown, **helpers_of(shown.values())}
         """Those of items, then those that only others need."""
         self.jobs = AttackJobs(self.items, self.cells, attacks, Path(config.results))
+        check_step_sizes(config.attacks, attacks.resolved)
+        self.notes = notes_on_attacks(config.attacks, attacks.resolved, self.cells.values())
+        """What is planned and may not be meant, a line each."""
 
     def _parts_of_grids(self) -> dict[str, Sequence[Part]]:
         """Of tables and figures, by name."""

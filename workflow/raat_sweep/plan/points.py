@@ -12,6 +12,8 @@ from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint
 from raat_core.errors import UserError
 from raat_core.validation import format_fraction
+from raat_sweep.config.attacks import Changes
+from raat_sweep.config.grid import OF_ATTACKS
 from raat_sweep.config.items import Panel, Table
 
 
@@ -23,7 +25,9 @@ class Point:
     label: str
     """The method's label."""
     varied: Mapping[str, Any]
-    """The settings that the grid varies, with this cell's values."""
+    """The settings that the grid varies, with this point's values as they are printed."""
+    changes: Changes = ()
+    """Those of attacks."""
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -86,16 +90,27 @@ def distinct_points(where: str, part: Part) -> list[Point]:
     """A part's points without those that overlapping grids ask for twice.
 
     Raises:
-        UserError: two cells would be one row, or one point of a line, and not be told apart.
+        UserError: two cells, or attacks with other settings, would be one row, or one point of a
+            line, and not be told apart.
     """
     places: dict[object, Point] = {}
     for point in part.points:
         place = (*part.place_of(point).values(), point.cell.seed)
-        other = places.setdefault(place, point).cell
-        if other.name != point.cell.name:
+        other = places.setdefault(place, point)
+        if other.cell.name != point.cell.name:
             raise UserError(
-                f"{where}: {other.name} and {point.cell.name} would stand in the same place; "
+                f"{where}: {other.cell.name} and {point.cell.name} would stand in the same place; "
                 f"give what they differ in labels of its own in `methods`, or a table or panel "
                 f"of its own"
             )
+        if other.changes != point.changes:
+            settings = [_in_words(some.changes) for some in (other, point)]
+            raise UserError(
+                f"{where}: {' and '.join(settings)} would stand in the same place; choose one for "
+                f"`x`, or another panel"
+            )
     return list(places.values())
+
+
+def _in_words(changes: Changes) -> str:
+    return ", ".join(f"{OF_ATTACKS}{key} = {value}" for key, value in changes) or "no change"

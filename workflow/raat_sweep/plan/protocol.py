@@ -14,6 +14,7 @@ from raat_core.specs.recipe import Recipe
 from raat_core.specs.schedule import Steps
 from raat_core.specs.threat_model import NORM_SYMBOLS, ThreatModel
 from raat_core.validation import format_fraction
+from raat_sweep.plan.items import PlannedAttack
 from raat_sweep.plan.plan import Plan
 from raat_sweep.plan.selections import best_in_full
 
@@ -21,7 +22,7 @@ from raat_sweep.plan.selections import best_in_full
 def protocol_of(plan: Plan, name: str) -> list[str]:
     """Seeds, balls, training, attacks and checkpoints of an item, a sentence each."""
     item, titles = plan.items[name], plan.config.titles
-    cells, attacks = item.cells, [f"{titles[n]}: {_attack(a, t)}" for n, a, t in item.attacks]
+    cells, attacks = item.cells, [_attack(each, titles[each.name]) for each in item.attacks]
     return [
         _seeds(cells),
         "Balls: " + _join(map(_ball, cells)) + ".",
@@ -29,6 +30,20 @@ def protocol_of(plan: Plan, name: str) -> list[str]:
         *([f"Attacks: {_join(attacks)}."] if attacks else []),
         _selection(plan, name),
     ]
+
+
+def other_balls(plan: Plan, name: str) -> str:
+    """A sentence on an item's attacks that are in another ball than the cells'; else empty.
+
+    `Half in ℓ∞, ε = 4/255`; not on those whose rows or axis say it.
+    """
+    titles = plan.config.titles
+    found = [
+        f"{titles[each.name]} {ball}"
+        for each in plan.items[name].attacks
+        if not each.changes and (ball := _own_ball(each.settings, each.threat))
+    ]
+    return f"Attacks in balls of their own: {_join(found)}" if found else ""
 
 
 def _join(parts: Iterable[str]) -> str:
@@ -106,9 +121,12 @@ def _more_of(recipe: Recipe) -> list[str]:
     return more
 
 
-def _attack(attack: Evaluation, threat: ThreatModel) -> str:
+def _attack(planned: PlannedAttack, title: str) -> str:
+    attack, threat = planned.settings, planned.threat
+    changes = ", ".join(f"{key} = {value}" for key, value in planned.changes)
     images = "all test images" if attack.samples is None else f"{attack.samples} test images"
-    return ", ".join(filter(None, [attack.describe(), _own_ball(attack, threat), images]))
+    parts = filter(None, [attack.describe(), _own_ball(attack, threat), images])
+    return f"{title}{f' ({changes})' if changes else ''}: {', '.join(parts)}"
 
 
 def _own_ball(attack: Evaluation, threat: ThreatModel) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from raat_sweep.config.items import Comparison, Table
 from raat_sweep.plan.plan import Plan
-from raat_sweep.plan.protocol import protocol_of
+from raat_sweep.plan.protocol import other_balls, protocol_of
 from raat_sweep.plan.selections import best_in_short, robust_title
 
 Description = dict[str, Any]
@@ -43,6 +43,8 @@ def describe(plan: Plan, name: str) -> Description:
             "split": " or ".join(sorted({cell.selection.split for cell in plan.items[name].cells})),
         },
     }
+    if balls := other_balls(plan, name):
+        common["balls"] = balls
     if needs := plan.needs_of(name):
         common["needs"] = needs
     if isinstance(item, Comparison):

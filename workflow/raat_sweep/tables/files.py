@@ -30,7 +30,8 @@ def write_table(
         measurements: what `measure` made of `PlannedItem.rows`.
         item: `name`, `title`, `metrics` (metric: column title), `ours` (labels of methods),
             `checkpoint`, `selection` (`best`, a sentence), `derived` (`kind` and `of` by metric),
-            and `cited`: None, or `path` and `rows` of published numbers.
+            `cited`: None, or `path` and `rows` of published numbers, and, where there is
+            something to say, `balls`, a sentence.
         results: the folder that the files are written to.
         footnotes: what is to be known of its numbers, beside gaps.
         flagged: names of cells with suspicious numbers, whose rows are marked.
@@ -64,10 +65,10 @@ def write_table(
 
 
 def _protocol(item: Mapping[str, Any]) -> str:
-    """Which checkpoint is reported, and how it was chosen."""
-    if item["checkpoint"] == "last":
-        return "Last checkpoint"
-    return str(item["selection"]["best"])
+    """Which checkpoint is reported, how it was chosen, and which attacks have other balls."""
+    best = str(item["selection"]["best"])
+    sentences = ["Last checkpoint" if item["checkpoint"] == "last" else best, item.get("balls", "")]
+    return ". ".join(filter(None, sentences))
 
 
 GAPS_SENTENCE = f"{GAP} no value; best and ↑ are among the values that there are. Gaps:"
