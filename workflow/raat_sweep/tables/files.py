@@ -66,9 +66,9 @@ def write_table(
 
 def _protocol(item: Mapping[str, Any]) -> str:
     """Which checkpoint is reported, how it was chosen, and which attacks have other balls."""
-    best = str(item["selection"]["best"])
-    sentences = ["Last checkpoint" if item["checkpoint"] == "last" else best, item.get("balls", "")]
-    return ". ".join(filter(None, sentences))
+    is_last = item["checkpoint"] == "last"
+    checkpoint = "Last checkpoint" if is_last else str(item["selection"]["best"])
+    return ". ".join(filter(None, [checkpoint, item.get("balls", "")]))
 
 
 GAPS_SENTENCE = f"{GAP} no value; best and ↑ are among the values that there are. Gaps:"
