@@ -83,7 +83,7 @@ class Selection(SelectionBase):
     def robust_label(self, threat: ThreatModel) -> str:
         """Under what the robust accuracies of a cell's epochs are; empty if there are none."""
         if self.attack is not None:
-            return " ".join([self.attack.label, *self.attack.differences(threat)])
+            return self.attack.label_in(threat, images=False)
         return "" if self.by == "clean" else f"PGD-{self.steps}"
 
     def chosen_by(self, threat: ThreatModel) -> str:

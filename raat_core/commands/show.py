@@ -6,13 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raat_core.cells.cell import Cell
 from raat_core.cells.extensions import describe_beside_now
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import read_history
 from raat_core.cells.manifest import read_manifest, warnings_in
 from raat_core.cells.spec import read_cell
+from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.suspicion import suspicions
+from raat_core.interface.registry import resolve_attack
 
 
 def describe(folder: CellFolder) -> str:
@@ -35,7 +38,8 @@ def describe(folder: CellFolder) -> str:
     for path in sorted((folder.path / "records").glob("*.safetensors")):
         record = Record.read(path)
         records.append(record)
-        lines.append(f"{path.stem}: {record.accuracy:.2f}% of {len(record.index)} test images")
+        line = f"{record.accuracy:.2f}% of {len(record.index)} test images"
+        lines.append(f"{path.stem}: {_label(cell, record)}{line}")
         lines += [f"  {line}" for line in _extension_lines(record.metadata)]
     return "\n".join([*lines, *_suspicions(records)])
 
@@ -51,6 +55,15 @@ def _suspicions(records: Sequence[Record]) -> list[str]:
         for (checkpoint, _), several in of_weights.items()
         for each in suspicions(several)
     ]
+
+
+def _label(cell: Cell, record: Record) -> str:
+    """What the attack is called on this cell; empty if it is of a plugin that is not loaded."""
+    try:
+        attack = resolve_attack(record.metadata["attack"])
+        return f"{attack.label_in(cell.threat_model, images=False)}: "
+    except (ValueError, UserError, LookupError):
+        return ""
 
 
 def _extension_lines(metadata: Mapping[str, Any]) -> list[str]:

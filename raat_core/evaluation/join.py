@@ -19,6 +19,7 @@ from raat_core.errors import Damaged, UserError
 from raat_core.evaluation.parts import Part, in_words, missing, read_parts, remove_parts, whole
 from raat_core.evaluation.records import Record, write_whole
 from raat_core.evaluation.sources import as_metadata, described_sources, of_cell
+from raat_core.specs.threat_model import ThreatModel
 
 OF_RECORD = ("weights_sha256", "data_sha256", "test_size", "sources")
 """Of what a record is: the checkpoint, the test images, and the models of other cells."""
@@ -58,10 +59,12 @@ def same_images(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {} if known is None else {"data_sha256": known}
 
 
-def summarise(evaluation: Evaluation, name: str, record: Record) -> dict[str, Any]:
-    """What a summary of attacks says of one of them; the accuracy in percent."""
+def summarise(
+    evaluation: Evaluation, threat: ThreatModel, name: str, record: Record
+) -> dict[str, Any]:
+    """What a summary of attacks on a cell says of one of them; the accuracy in percent."""
     return {
-        "label": evaluation.label,
+        "label": evaluation.label_in(threat),
         "record": name,
         "accuracy": record.accuracy,
         "samples": len(record.index),
@@ -69,9 +72,10 @@ def summarise(evaluation: Evaluation, name: str, record: Record) -> dict[str, An
     }
 
 
-def accuracy_line(evaluation: Evaluation, record: Record) -> str:
-    """What an attack found, for who reads the log."""
-    return f"{evaluation.label}: {record.accuracy:.2f}% of {len(record.index)} test images"
+def accuracy_line(evaluation: Evaluation, threat: ThreatModel, record: Record) -> str:
+    """What an attack on a cell found, for who reads the log."""
+    label = evaluation.label_in(threat, images=False)
+    return f"{label}: {record.accuracy:.2f}% of {len(record.index)} test images"
 
 
 def join_cell(
@@ -116,12 +120,13 @@ def join_cell(
                     folder, evaluation, identity, name, test_size, lambda line: None
                 )
             if gap:
-                gaps.append(f"{folder.path}: {evaluation.label} ({name}): not attacked yet: {gap}")
+                label = evaluation.label_in(cell.threat_model, images=False)
+                gaps.append(f"{folder.path}: {label} ({name}): not attacked yet: {gap}")
                 continue
             record = write_whole(whole(parts, evaluation.batch_size), folder.record(name))
         remove_parts(folder.parts, name)
-        report(accuracy_line(evaluation, record))
-        summaries.append(summarise(evaluation, name, record))
+        report(accuracy_line(evaluation, cell.threat_model, record))
+        summaries.append(summarise(evaluation, cell.threat_model, name, record))
         epoch = record.metadata["epoch"]
     if gaps:
         raise UserError("\n".join(gaps))

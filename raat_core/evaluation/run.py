@@ -52,6 +52,7 @@ from raat_core.fast.switches import FastPaths, fast_paths_from_environment
 from raat_core.files.provenance import git_commit, hardware, now, scheduler_job, versions
 from raat_core.interface.registry import attack_class
 from raat_core.models.build import build_model_for
+from raat_core.specs.threat_model import ThreatModel
 
 SAVE_EVERY = 30.0
 """Seconds between two savings of an attack whose batches take less; see `Attack.slow`."""
@@ -127,6 +128,7 @@ def evaluate_cell(
         attack = _Attack(
             folder=folder,
             name=evaluation_name(evaluation, checkpoint),
+            threat=cell.threat_model,
             model=model,
             evaluation=evaluation,
             test=test,
@@ -182,6 +184,8 @@ class _Attack:
     folder: CellFolder
     name: str
     """Of its record."""
+    threat: ThreatModel
+    """The cell's."""
     model: nn.Module
     evaluation: Evaluation
     test: Split
@@ -200,6 +204,7 @@ class _Attack:
             self.evaluation.check(self.classes, (channels, height, width))
         except ValueError as error:
             raise UserError(f"attack '{self.evaluation.kind}': {error}") from None
+        self.label = self.evaluation.label_in(self.threat, images=False)
         self.index = attacked_positions(self.evaluation, self.test)
         self.batches = range(self.evaluation.batches(len(self.test)))
 
@@ -207,6 +212,7 @@ class _Attack:
         """Attack what no part covers, and write the record; returns its summary."""
         record = self._recorded()
         if record is None:
+            self._warn()
             parts = self._read_parts()
             runs = missing(parts, self.batches)
             # What the last one adds goes into the record at once.
@@ -214,21 +220,27 @@ class _Attack:
             record = whole(parts, self.evaluation.batch_size)
             record = write_whole(record, self.folder.record(self.name))
         remove_parts(self.folder.parts, self.name)
-        self.report(accuracy_line(self.evaluation, record))
-        return summarise(self.evaluation, self.name, record)
+        self.report(accuracy_line(self.evaluation, self.threat, record))
+        return summarise(self.evaluation, self.threat, self.name, record)
 
     def run_shard(self, shard: Shard) -> dict[str, Any]:
         """Attack what no part covers of a shard's batches; returns what they are."""
         batches = shard.batches(len(self.batches))
         if self._recorded() is None:
+            self._warn()
             for run in missing(self._read_parts(), batches):
                 self._attack(run, save=True)
             if self._recorded() is not None:
                 # Others have made the record meanwhile: nobody will look for these parts.
                 remove_parts(self.folder.parts, self.name)
         covered = in_words([batches], len(self.batches)) if batches else "no batches"
-        self.report(f"{self.evaluation.label}: shard {shard}: {covered} attacked")
-        return {"label": self.evaluation.label, "record": self.name, "batches": covered}
+        self.report(f"{self.label}: shard {shard}: {covered} attacked")
+        label = self.evaluation.label_in(self.threat)
+        return {"label": label, "record": self.name, "batches": covered}
+
+    def _warn(self) -> None:
+        if why := self.evaluation.out_of_reach():
+            self.report(f"warning: {self.label} is weak: {why}")
 
     def _recorded(self) -> Record | None:
         identity = {key: self._metadata[key] for key in OF_RECORD if key in self._metadata}
@@ -239,7 +251,7 @@ class _Attack:
         parts = read_parts(self.folder.parts, self.name, identity, self.report)
         if parts:
             done = len(self.batches) - sum(map(len, missing(parts, self.batches)))
-            self.report(f"{self.evaluation.label}: {done} of {len(self.batches)} batches are kept")
+            self.report(f"{self.label}: {done} of {len(self.batches)} batches are kept")
         return parts
 
     @cached_property
@@ -285,7 +297,7 @@ class _Attack:
     def _save(self, growing: GrowingPart, part: Part) -> None:
         growing.write(part)
         kept = in_words([part.batches], len(self.batches))
-        self.report(f"{self.evaluation.label}: {kept} are attacked and kept")
+        self.report(f"{self.label}: {kept} are attacked and kept")
 
     def _images_of(self, batches: range) -> slice:
         size = self.evaluation.batch_size
@@ -312,7 +324,7 @@ class _Attack:
         """
         done = batches[: len(outcomes)]
         predicted = torch.cat([each.predictions for each in outcomes])
-        require_classes(predicted, f"test images under {self.evaluation.label}")
+        require_classes(predicted, f"test images under {self.label}")
         index = self.index[self._images_of(done)]
         kept = [each.adversarial for each in outcomes if each.adversarial is not None]
         work = [{name: asdict(one) for name, one in each.work.items()} for each in outcomes]

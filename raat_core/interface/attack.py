@@ -56,17 +56,19 @@ class AttackSettings(Growing):
         """What names of records begin with; people read `label_in`."""
         return self.kind
 
-    def label_in(self, threat: ThreatModel) -> str:
+    def label_in(self, threat: ThreatModel, *, images: bool = True) -> str:
         """`label`, and all that is not as usual on a cell of this threat model.
 
         `pgd-10` in the cell's own ball; else `pgd-10 ℓ₂ ε = 128/255 ×5 restarts on 1,000`.
-        """
-        images = [] if self.samples is None else [f"on {self.samples:,}"]
-        return " ".join([self.label, *self.differences(threat), *images])
 
-    def differences(self, threat: ThreatModel) -> list[str]:
-        """What is not as usual on a cell of this threat model, but for the images attacked."""
-        return [*_ball_differences(self, threat), *_setting_differences(self)]
+        Args:
+            threat: the cell's.
+            images: say on how many, if not on all; without, where that is said beside it.
+        """
+        words = [self.label, *_ball_differences(self, threat), *_setting_differences(self)]
+        if images and self.samples is not None:
+            words.append(f"on {self.samples:,}")
+        return " ".join(words)
 
     def out_of_reach(self) -> str | None:
         """Why its steps cannot take an image to the surface of its ball; None if they can.

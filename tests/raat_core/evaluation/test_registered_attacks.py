@@ -281,7 +281,7 @@ def test_from_the_command_line(cell: CellFolder, capsys: pytest.CaptureFixture[s
     attack = {"kind": "fgsm", "epsilon": "8/255", "samples": 20}
     arguments = ["attack", str(cell.path), "--attacks", json.dumps([attack])]
     assert main([*arguments, "--plugin", str(ATTACK_PLUGIN)]) == 0
-    assert "fgsm: " in capsys.readouterr().out
+    assert "fgsm ε = 8/255: " in capsys.readouterr().out
 
 
 def test_named_draws_go_on_and_begin_anew() -> None:

@@ -42,7 +42,7 @@ from raat_core.evaluation.run import evaluate_cell
 
 CPU = torch.device("cpu")
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": Fraction(3, 20)}
-PGD = PgdEvaluation(**BALL, step_size=Fraction(1, 20), steps=2, restarts=2, batch_size=7)
+PGD = PgdEvaluation(**BALL, step_size=Fraction(1, 20), steps=3, restarts=2, batch_size=7)
 """Nine batches of the 60 test images, the last one of 4."""
 L2: dict[str, Any] = {"norm": "l2", "epsilon": Fraction(4, 5)}
 AUTOATTACKS = [AutoAttackEvaluation(**ball, samples=8, batch_size=3) for ball in (BALL, L2)]
@@ -253,7 +253,7 @@ def test_quick_batches_are_saved_now_and_then(
     monkeypatch.setattr(run, "SAVE_EVERY", 0.0)
     attack(cell, small_data, PGD, report=said.append)
     assert [line for line in said if "kept" in line] == [
-        f"pgd-2: {kept} of 9 batches are attacked and kept"
+        f"pgd-3 ×2 restarts: {kept} of 9 batches are attacked and kept"
         for kept in ("1", "1-2", "1-3", "1-4", "1-5", "1-6", "1-7", "1-8")
     ]
 
@@ -422,7 +422,7 @@ def test_join_names_what_is_missing_and_writes_the_rest(
     with pytest.raises(UserError) as caught:
         join(cell, clean, PGD, AUTOATTACKS[0])
     assert str(caught.value).splitlines() == [
-        f"{cell.path}: pgd-2 ({name(PGD)}): not attacked yet: 1-2, 5-9 of 9 batches",
+        f"{cell.path}: pgd-3 ×2 restarts ({name(PGD)}): not attacked yet: 1-2, 5-9 of 9 batches",
         f"{cell.path}: autoattack ({name(AUTOATTACKS[0])}): not attacked yet: 1-3 of 3 batches",
     ]
     assert cell.record(name(clean)).exists()
