@@ -81,10 +81,11 @@ def _helped(records: Sequence[Record]) -> Iterator[str]:
             continue
         gain, images = _difference(strong, weak)
         if gain > LARGEST_HELP and images >= FEWEST_IMAGES:
-            yield (
-                f"{what} helped the model: {_called(strong)} is {gain:.1f} points above "
-                f"{_called(weak)}"
-            )
+            names = [_called(record) for record in (strong, weak)]
+            if what != "more steps":
+                radii = [_settings(record)["epsilon"] for record in (strong, weak)]
+                names = [f"{n} at ε = {e}" for n, e in zip(names, radii, strict=True)]
+            yield f"{what} helped the model: {names[0]} is {gain:.1f} points above {names[1]}"
 
 
 def _more_of(weak: Settings, strong: Settings) -> str:

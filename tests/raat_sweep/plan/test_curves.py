@@ -84,6 +84,19 @@ def test_a_curve_adds_to_what_other_items_ask_for() -> None:
     assert [attack.kind for attack in chosen.attacks] == ["clean", *["pgd"] * 4]
 
 
+def test_a_curve_leaves_the_attacks_of_trainings_alone() -> None:
+    table = {"kind": "table", "title": "T", "metrics": ["clean", "pgd10"], "grids": [GRID]}
+    attacks = {"clean": {"kind": "clean", "title": "Clean", "job": "training"}}
+    alone = Plan(read_config({"attacks": attacks, "items": {"t": table}}, "test"))
+    items = {"f": figure(), "t": table}
+    both = Plan(read_config({"attacks": attacks, "items": items}, "test"))
+    (name,) = alone.cells
+    assert both.jobs.training_summary_name(name) == alone.jobs.training_summary_name(name)
+    # Cells without such an attack are only trained, as before.
+    others = set(both.cells) - {name}
+    assert {both.jobs.training_summary_name(other) for other in others} == {"trained.json"}
+
+
 def test_what_has_no_radius_is_level_and_others_follow() -> None:
     made = plan(
         figure(metrics=["clean", "sq", "both"]),

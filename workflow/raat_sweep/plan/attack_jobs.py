@@ -75,15 +75,19 @@ class AttackJobs:
     def _wanted(
         self, items: Mapping[str, PlannedItem]
     ) -> dict[JobKey, dict[str, list[Evaluation]]]:
-        """The attacks of every job by name, as items ask for them; several if grids vary some."""
+        """The attacks of every job by name, as items ask for them; several if grids vary some.
+
+        What grids vary comes last, so that a curve leaves the lists of other items' jobs, and what
+        says that these are done, as they are.
+        """
         found: dict[JobKey, dict[str, list[Evaluation]]] = {}
-        for name, item in items.items():
-            for asked in item.asked():
-                self._attacks.check(asked, f"items.{name}")
-                wanted = found.setdefault(self._key(asked), {})
-                evaluation = self._attacks.on(asked.cell, asked.attack, asked.changes)
-                if not any(evaluation in some for some in wanted.values()):
-                    wanted.setdefault(asked.attack, []).append(evaluation)
+        every = [(name, asked) for name, item in items.items() for asked in item.asked()]
+        for name, asked in sorted(every, key=lambda pair: bool(pair[1].changes)):
+            self._attacks.check(asked, f"items.{name}")
+            wanted = found.setdefault(self._key(asked), {})
+            evaluation = self._attacks.on(asked.cell, asked.attack, asked.changes)
+            if not any(evaluation in some for some in wanted.values()):
+                wanted.setdefault(asked.attack, []).append(evaluation)
         return found
 
     def _key(self, asked: Asked) -> JobKey:
