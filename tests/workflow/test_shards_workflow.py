@@ -74,7 +74,7 @@ def test_a_failed_shard_leaves_a_gap_and_is_run_again_alone(checkout: Checkout) 
     good = source.read_text()
     line = "    require_evaluation_mode(model)\n"
     assert line in good
-    bad = '    if number == 1:\n        raise RuntimeError("not today")\n'
+    bad = '    if samples.number == 1:\n        raise RuntimeError("not today")\n'
     source.write_text(good.replace(line, line + bad))
     failed = checkout.snakemake()
     assert failed.returncode != 0
