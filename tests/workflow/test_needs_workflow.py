@@ -18,6 +18,8 @@ from distilling import (
     kill_process,
     running_helper,
 )
+from raat_core.cells.spec import read_cell
+from raat_core.evaluation.records import Record
 
 pytestmark = pytest.mark.slow
 WATCH = ("--seconds-between-status-checks", "1")
@@ -64,3 +66,20 @@ def test_a_killed_helper_leaves_a_gap_with_the_reason(tmp_path: Path) -> None:
     head = on_local(checkout)
     assert head.wait(400) == 0, head.text()
     assert_filled(checkout)
+
+
+def test_the_source_of_a_transfer_is_trained_first(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path / "checkout")
+    transfer = {"kind": "transfer", "title": "Transfer", "steps": 5}
+    checkout.config["attacks"]["transfer"] = transfer
+    checkout.config["items"]["tiny"]["metrics"].append("transfer")
+    checkout.grid.update(methods=["PGD-AT"], seeds=[0])
+    checkout.run()
+    attacked, source = sorted(checkout.cells, key=lambda cell: read_cell(cell).seed)
+    assert not (source.path / "records").exists()
+    (path,) = attacked.path.glob("records/best_transfer*")
+    record = Record.read(path)
+    assert record.metadata["sources"]["source"]["cell"] == source.path.name
+    row = checkout.table()["PGD-AT"]
+    assert float(row["transfer_mean"]) == pytest.approx(record.accuracy, abs=0.01)
+    assert checkout.planned() == {}

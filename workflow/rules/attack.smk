@@ -8,6 +8,7 @@ rule attack:
     input:
         data=prepared,
         trained=lambda wildcards: ancient(trained(wildcards.cell)),
+        sources=models_of_others,
     output:
         attacked=f"{CELLS}/{{cell}}/attacked_{{attacks}}.json",
     log:
@@ -38,6 +39,7 @@ rule attack_shard:
     input:
         data=prepared,
         trained=lambda wildcards: ancient(trained(wildcards.cell)),
+        sources=models_of_others,
     output:
         done=temp(f"{CELLS}/{{cell}}/shards/{{attacks}}_{{shard}}of{{shards}}.json"),
     log:

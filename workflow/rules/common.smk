@@ -106,6 +106,12 @@ def ingredients(wildcards):
     return ancient([*data, *dict.fromkeys(helpers)])
 
 
+def models_of_others(wildcards):
+    """The files that say that cells are trained whose models an attack list uses."""
+    cells = PLAN.jobs.sources(wildcards.cell, wildcards.attacks)
+    return ancient([trained(cell) for cell in cells])
+
+
 def cell_spec(wildcards):
     """A cell's spec as JSON on one line."""
     return json.dumps(PLAN.cells[wildcards.cell].to_json(), sort_keys=True)

@@ -113,6 +113,11 @@ class AttackEntry(Frozen):
 
     @model_validator(mode="after")
     def _check_job(self) -> AttackEntry:
+        if self.job == WITH_TRAINING and attack_class(self.kind).Settings.uses_cells:
+            raise ValueError(
+                f"job = '{WITH_TRAINING}': kind '{self.kind}' uses the model of another cell, "
+                f"which may be trained later; give it another job"
+            )
         if self.job == WITH_TRAINING and self.most_shards > 1:
             raise ValueError(
                 f"shards = {self.shards}: attacks of the job `{WITH_TRAINING}` run in the process "

@@ -13,6 +13,7 @@ from pathlib import Path
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint, Evaluation, EvaluationList
+from raat_core.cells.transfer import sources_of
 from raat_sweep.config.attacks import WITH_TRAINING
 from raat_sweep.plan.attacks import Asked, Attacks
 from raat_sweep.plan.items import PlannedItem
@@ -116,6 +117,12 @@ class AttackJobs:
         """(cell's name, attack list's name) of what an item is made from; none twice."""
         keys = dict.fromkeys(self._key(asked) for asked in item.asked())
         return [(key.cell, self._by_key[key].name) for key in keys]
+
+    def sources(self, cell: str, attacks: str) -> list[str]:
+        """Names of the cells whose models an attack list uses; none twice."""
+        of_list = self.lists[cell, attacks].attacks
+        names = (source.cell for attack in of_list for source in sources_of(attack).values())
+        return list(dict.fromkeys(names))
 
     def summary_name(self, cell: str, attacks: str) -> str:
         """Name of the file that says that an attack list is done, in the cell's folder.

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from raat_core.cells.cell import Cell
+from raat_core.cells.cell import Cell, Need
 from raat_core.cells.evaluations import Checkpoint, Evaluation, check_attack
+from raat_core.cells.transfer import needed_by, resolved_on
 from raat_core.errors import UserError
 from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import explain
 from raat_sweep.config.attacks import AttackEntry, Changes
+from raat_sweep.plan.needs import NamedNeeds
 from raat_sweep.plan.reach import check_norm, check_reach
 
 
@@ -30,16 +32,48 @@ class Asked(NamedTuple):
 class Attacks:
     """A config's attacks by name; each is resolved once for a threat model."""
 
-    def __init__(self, entries: Mapping[str, AttackEntry]) -> None:
-        self.entries = entries
+    def __init__(self, entries: Mapping[str, AttackEntry], named: NamedNeeds) -> None:
+        self.entries, self._named = entries, named
         self._resolved: dict[tuple[str, ThreatModel, Changes], Evaluation] = {}
+        self._on_cells: dict[tuple[str, str, Changes], tuple[Evaluation, dict[str, Need]]] = {}
 
     def on(self, cell: Cell, name: str, changes: Changes = ()) -> Evaluation:
-        """An attack with its settings for a cell, of which a grid may vary some."""
+        """An attack with its settings for a cell, of which a grid may vary some.
+
+        Raises:
+            ValueError: it asks for the model of a cell that cannot be.
+        """
+        attack = self._in_ball(cell, name, changes)
+        return self._with_cells(attack, cell, name, changes)[0] if attack.uses_cells else attack
+
+    def sources(self, asked: Asked) -> list[Cell]:
+        """The cells whose models an attack uses.
+
+        Raises:
+            ValueError: one cannot be.
+        """
+        cell, _, name, changes = asked
+        attack = self._in_ball(cell, name, changes)
+        if not attack.uses_cells:
+            return []
+        _, needs = self._with_cells(attack, cell, name, changes)
+        return [need.cell for need in needs.values()]
+
+    def _in_ball(self, cell: Cell, name: str, changes: Changes) -> Evaluation:
         key = name, cell.threat_model, self.entries[name].changes_among(changes)
         if key not in self._resolved:
             self._resolved[key] = self.entries[name].resolve(cell.threat_model, changes)
         return self._resolved[key]
+
+    def _with_cells(
+        self, attack: Evaluation, cell: Cell, name: str, changes: Changes
+    ) -> tuple[Evaluation, dict[str, Need]]:
+        """The attack with the names of the cells that it asks for, and these."""
+        key = name, cell.name, self.entries[name].changes_among(changes)
+        if key not in self._on_cells:
+            named = self._named.attack(attack, cell.dataset, cell.threat_model)
+            self._on_cells[key] = resolved_on(named, cell), needed_by(named, cell)
+        return self._on_cells[key]
 
     def check(self, asked: Asked, where: str) -> None:
         """Refuse what cannot be made, before anything is trained for it.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from raat_core.cells.cell import Cell
+from raat_core.cells.evaluations import Evaluation
 from raat_core.interface.needs import NeededCell, with_needs
 from raat_core.interface.settings import MethodSettings
 from raat_core.specs.threat_model import ThreatModel
@@ -31,6 +32,16 @@ class NamedNeeds:
             threat: the cell's.
         """
         return with_needs(settings, lambda need: self._need(need, dataset, threat))
+
+    def attack(self, attack: Evaluation, dataset: str, threat: ThreatModel) -> Evaluation:
+        """An attack's settings; others as for `settings`."""
+        values = {name: getattr(attack, name) for name in type(attack).model_fields}
+        named = {
+            name: self._need(value, dataset, threat)
+            for name, value in values.items()
+            if isinstance(value, NeededCell)
+        }
+        return attack.model_copy(update=named) if named else attack
 
     def of_recipe(self, entry: RecipeEntry, dataset: str, threat: ThreatModel) -> dict[str, Any]:
         """What a recipe says, under the keys of a cell's spec; others as for `settings`."""

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
+from raat_core.errors import UserError
 from raat_sweep.config.config import Config
 from raat_sweep.config.items import Comparison, Figure, Table
 from raat_sweep.plan.attack_jobs import AttackJobs
-from raat_sweep.plan.attacks import Attacks
+from raat_sweep.plan.attacks import Asked, Attacks
 from raat_sweep.plan.comparisons import PlannedComparison, plan_comparison
 from raat_sweep.plan.data_sets import DataSets, data_folder
 from raat_sweep.plan.grids import Grids
 from raat_sweep.plan.items import PlannedItem
-from raat_sweep.plan.needs import helpers_of
+from raat_sweep.plan.needs import NamedNeeds, helpers_of
 from raat_sweep.plan.points import Part
 from raat_sweep.plan.published import PublishedFiles, Row
 from raat_sweep.plan.reach import check_step_sizes, notes_on_attacks
@@ -34,25 +35,26 @@ class Plan:
         self.config = config
         self.data = data_folder(config.data)
         self._published = PublishedFiles()
-        parts = self._parts_of_grids()
+        data_sets = DataSets(config.datasets, self.data)
+        parts = self._parts_of_grids(data_sets)
         # Comparisons last: they are made of the others' cells.
         self.comparisons = self._plan_comparisons(parts)
         parts |= {name: comparison.parts for name, comparison in self.comparisons.items()}
-        attacks = Attacks(config.attacks)
+        attacks = Attacks(config.attacks, NamedNeeds(config, data_sets))
         self.items = {
             name: PlannedItem(item, parts[name], attacks) for name, item in config.items.items()
         }
         shown = {cell.name: cell for item in self.items.values() for cell in item.cells}
-        self.cells = {**shown, **helpers_of(shown.values())}
+        self.cells = {**shown, **self._needed_for(self.items)}
         """Those of items, then those that only others need."""
         self.jobs = AttackJobs(self.items, self.cells, attacks, Path(config.results))
         check_step_sizes(config.attacks, attacks.resolved)
         self.notes = notes_on_attacks(config.attacks, attacks.resolved, self.cells.values())
         """What is planned and may not be meant, a line each."""
 
-    def _parts_of_grids(self) -> dict[str, Sequence[Part]]:
+    def _parts_of_grids(self, data_sets: DataSets) -> dict[str, Sequence[Part]]:
         """Of tables and figures, by name."""
-        grids = Grids(self.config, DataSets(self.config.datasets, self.data))
+        grids = Grids(self.config, data_sets)
         parts: dict[str, Sequence[Part]] = {}
         for name, item in self.config.items.items():
             if isinstance(item, Table):
@@ -82,9 +84,24 @@ class Plan:
 
     def helpers_of(self, names: Iterable[str]) -> dict[str, Cell]:
         """Cells that some items need and do not show, by name."""
-        shown = {cell.name: cell for name in names for cell in self.items[name].cells}
-        helpers = helpers_of(shown.values())
-        return {name: cell for name, cell in helpers.items() if name not in shown}
+        names = list(names)
+        shown = {cell.name for name in names for cell in self.items[name].cells}
+        return {name: c for name, c in self._needed_for(names).items() if name not in shown}
+
+    def _needed_for(self, names: Iterable[str]) -> dict[str, Cell]:
+        """By name, the cells that those of items need, and whose models attack these."""
+        asking = [(name, asked) for name in names for asked in self.items[name].asked()]
+        sources = [each for name, asked in asking for each in self._sources(asked, name)]
+        cells = [cell for name in names for cell in self.items[name].cells]
+        return {cell.name: cell for cell in sources} | helpers_of([*cells, *sources])
+
+    def _sources(self, asked: Asked, item: str) -> list[Cell]:
+        try:
+            return self.items[item].attack_settings.sources(asked)
+        except ValueError as error:
+            raise UserError(
+                f"attacks.{asked.attack}: {error}, which items.{item} asks for"
+            ) from None
 
     def needs_of(self, name: str) -> dict[str, dict[str, str]]:
         """Which cells those of an item need, and these in turn: names by setting, by name."""
