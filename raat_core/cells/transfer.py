@@ -12,6 +12,7 @@ from raat_core.cells.cell import Cell, Need, needed_cell
 from raat_core.cells.evaluations import Evaluation, PgdEvaluation
 from raat_core.interface.attack import AttackSettings
 from raat_core.interface.needs import Checkpoint, NeededCell
+from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import Frozen, explain
 
 NEXT_SEED: Literal["next-seed"] = "next-seed"
@@ -51,6 +52,7 @@ class TransferEvaluation(PgdEvaluation):
     """
 
     uses_cells: ClassVar[bool] = True
+    in_label: ClassVar[tuple[str, ...]] = (*PgdEvaluation.in_label, "source")
 
     kind: Literal["transfer"] = "transfer"  # type: ignore[assignment]
     source: Source = Field(
@@ -64,14 +66,20 @@ class TransferEvaluation(PgdEvaluation):
         """See `AttackSettings.label`."""
         return f"transfer-{super().label}"
 
+    def label_in(self, threat: ThreatModel, *, images: bool = True) -> str:
+        """See `AttackSettings.label_in`; with the name of the cell that images are made on."""
+        return f"{super().label_in(threat, images=images)} from {self._source_in_words}"
+
     def describe(self) -> str:
         """See `AttackSettings.describe`."""
+        return f"{super().describe()}, made on the model of {self._source_in_words}"
+
+    @property
+    def _source_in_words(self) -> str:
         of = self.source
         if isinstance(of, NeededCell):
-            named = of.in_names
-        else:
-            named = of.cell if isinstance(of, SourceCell) else "the next seed's"
-        return f"{super().describe()}, made on the model of {named}"
+            return of.in_names
+        return of.cell if isinstance(of, SourceCell) else "the next seed's"
 
 
 def sources_of(attack: AttackSettings) -> dict[str, SourceCell]:

@@ -45,6 +45,11 @@ PGD: dict[str, Any] = {"kind": "pgd", **BALL, "step_size": "2/255", "steps": 10}
         ({"kind": "square", **BALL}, "square"),
         ({"kind": "square", **BALL, "queries": 500, "samples": 50}, "square (queries = 500) on 50"),
         ({"kind": "fgsm", "epsilon": "8/255"}, "fgsm"),
+        ({**PGD, "kind": "transfer"}, "transfer-pgd-10 from the next seed's"),
+        (
+            {**PGD, "kind": "transfer", "source": {"cell": "abc_s1_0"}, "samples": 9},
+            "transfer-pgd-10 on 9 from abc_s1_0",
+        ),
     ],
 )
 def test_labels_say_what_differs_from_the_threat_model(attack: dict[str, Any], label: str) -> None:

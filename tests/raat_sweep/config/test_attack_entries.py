@@ -50,7 +50,9 @@ def test_pgd_in_a_ball_of_its_own() -> None:
     # Whether they go together is a matter of the ball, which is not known before.
     wide = ThreatModel(norm="linf", epsilon=Fraction(1, 2), step_size=Fraction(1, 10))
     attack = {"kind": "pgd", "title": "P", "steps": 5, "step_size": "100/255"}
-    assert AttackEntry.model_validate(attack).resolve(wide).to_json()["epsilon"] == "0.5"
+    entry = AttackEntry.model_validate(attack)
+    assert entry.resolve(wide).to_json()["epsilon"] == "0.5"
+    assert entry.resolve(wide, (("epsilon", 0),)).kind == "clean"
 
 
 @pytest.mark.parametrize(

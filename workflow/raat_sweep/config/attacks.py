@@ -184,7 +184,7 @@ class AttackEntry(Frozen):
         settings = attack_class(self.kind).Settings
         ball = _of_threat_model(settings)
         if changes and "epsilon" in ball and radius(given.get("epsilon"), threat) == 0:
-            same = {key: wanted[key] for key in ("samples", "batch_size")}
+            same = {key: wanted[key] for key in ("samples", "batch_size") if key in wanted}
             return CleanEvaluation.model_validate(same)
         in_ball = ball_of({key: given[key] for key in ball if key in given}, threat, ball)
         return settings.model_validate({**wanted, **in_ball, "kind": self.kind})
