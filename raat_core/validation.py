@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import reprlib
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from numbers import Real
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 from pydantic import (
@@ -234,16 +237,62 @@ def _is_inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
     return len(place) > len(outer) and place[: len(outer)] == outer
 
 
+_PIXEL_FRACTION = "must be a fraction of the pixel range such as 8/255"
+
+
 def _to_fraction(value: object) -> Fraction:
-    if isinstance(value, Fraction):
-        return value
-    text = str(value).replace(" ", "")
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or _is_endless(text):
-        raise ValueError("must be a fraction of the pixel range such as 8/255")
+    if isinstance(value, bool) or not isinstance(value, (str, Real)):
+        raise ValueError(_PIXEL_FRACTION)
     try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError("must be a fraction of the pixel range such as 8/255") from None
+        if not isinstance(value, Fraction):
+            value = _quotient(value if isinstance(value, str) else repr(float(value)))
+        return _as_meant(value)
+    except (ValueError, ArithmeticError):
+        raise ValueError(_PIXEL_FRACTION) from None
+
+
+def _quotient(text: str) -> Fraction:
+    """Exactly what is written: `8/255`, `8.0 / 255.`, `0.05`.
+
+    Raises:
+        ValueError, ZeroDivisionError: it is neither a number nor two with a stroke between.
+    """
+    numerator, stroke, denominator = text.replace(" ", "").partition("/")
+    if "/" in denominator or _is_endless(numerator) or _is_endless(denominator):
+        raise ValueError("of three numbers, or of hundreds of digits")
+    return Fraction(numerator) / (Fraction(denominator) if stroke else 1)
+
+
+_PARTS_OF_A_LEVEL = 100
+"""How finely a level of 255 is divided: 0.5/255, 2.55/255, 8/255/3."""
+_SINGLE_PARTS = 10
+"""The same of float32, whose rounding leaves room for fewer."""
+_FLOAT_ERROR = 4
+"""Units in the last place: of a division, or of a few multiplications (8 * (1 / 255))."""
+
+
+def _as_meant(exact: Fraction) -> Fraction:
+    """The `n/255` that a decimal is the float of (0.03137254901960784 of 8/255), or the decimal.
+
+    n may have a denominator (0.5/255). Only what has all digits of a float is near enough: what
+    people write by hand (0.031, 0.0314, 0.03137) is as they wrote it.
+    """
+    value = float(exact)
+    meant = (exact * 255).limit_denominator(_PARTS_OF_A_LEVEL) / 255
+    if abs(meant - exact) <= Fraction(_FLOAT_ERROR * math.ulp(value)):
+        return meant
+    meant = (exact * 255).limit_denominator(_SINGLE_PARTS) / 255
+    if len(repr(value)) > _LONGEST_BY_HAND and value == _in_single(float(meant)):
+        return meant
+    return exact
+
+
+_LONGEST_BY_HAND = len("0.0313725490")
+
+
+def _in_single(value: float) -> float:
+    """Rounded to float32."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 def _is_endless(text: str) -> bool:
@@ -271,7 +320,7 @@ PixelFraction = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": r"^\s*[0-9.]+\s*(/\s*[0-9]+\s*)?$"},
+                {"type": "string", "pattern": r"^\s*[0-9.]+\s*(/\s*[0-9.]+\s*)?$"},
                 {"type": "number", "exclusiveMinimum": 0},
             ],
             "description": "a fraction of the pixel range [0, 1], such as 8/255",
@@ -285,8 +334,8 @@ def _to_float(value: object) -> object:
     if not isinstance(value, str) or "/" not in value:
         return value
     try:
-        return float(Fraction(value.replace(" ", "")))
-    except (ValueError, ZeroDivisionError):
+        return float(_quotient(value))
+    except (ValueError, ArithmeticError):
         raise ValueError("must be a number or a fraction such as 2/3") from None
 
 
@@ -296,7 +345,7 @@ Ratio = Annotated[
     BeforeValidator(
         _to_float,
         json_schema_input_type=Annotated[float, Field(gt=0, le=1)]
-        | Annotated[str, Field(pattern=r"^\s*[0-9]+\s*/\s*[0-9]+\s*$")],
+        | Annotated[str, Field(pattern=r"^\s*[0-9.]+\s*/\s*[0-9.]+\s*$")],
     ),
 ]
 """A number above 0 and up to 1 that may be written as a fraction (`2/3`); the float is kept."""

@@ -12,22 +12,33 @@ from raat_core.validation import LARGEST_COUNT, Frozen, PixelFraction, format_fr
 
 Norm: TypeAlias = Literal["linf", "l2"]
 NORM_SYMBOLS: dict[str, str] = {"linf": "ℓ∞", "l2": "ℓ₂"}
-_LARGEST_EPSILON = {"linf": Fraction(1), "l2": Fraction(5)}
+_LARGEST_TRAINED = {"linf": Fraction(1), "l2": Fraction(5)}
+"""Below this: at ε = 1 no image says what it is of."""
+_LARGEST_ATTACKED = {"linf": Fraction(1), "l2": Fraction(1000)}
+"""Up to this: a whole range of pixels, and more than 3 × 512 × 512 pixels have room for (887). A
+model that withstands it is not attacked as it should be."""
 _SMALLEST = Fraction(1, 10**6)
 """Of an epsilon or a step: far below it, adding it to a pixel changes nothing in float32."""
 
 
-def check_epsilon(norm: Norm, epsilon: Fraction) -> None:
+def check_epsilon(norm: Norm, epsilon: Fraction, *, trained: bool = False) -> None:
     """Refuse a radius that is not above 0, or beyond what images in [0, 1] have room for.
+
+    Args:
+        norm: of the ball.
+        epsilon: its radius.
+        trained: whether a model is trained in it. An attack on a trained one may have a ball of
+            all images, in which no model withstands it: a check of the attack.
 
     Raises:
         ValueError: says what is allowed.
     """
-    largest = _LARGEST_EPSILON[norm]
-    if not _SMALLEST <= epsilon < largest:
+    largest = (_LARGEST_TRAINED if trained else _LARGEST_ATTACKED)[norm]
+    if epsilon < _SMALLEST or epsilon > largest or (trained and epsilon == largest):
         meant = f"; did you mean {epsilon}/255?" if 1 <= epsilon < 256 else ""
+        limit = f"below {largest}" if trained else f"at most {largest}"
         raise ValueError(
-            f"epsilon = {_short(epsilon)}: must be above 0 (at least 1e-6) and below {largest} for "
+            f"epsilon = {_short(epsilon)}: must be above 0 (at least 1e-6) and {limit} for "
             f"{norm}, pixels are in [0, 1]{meant}"
         )
 
@@ -76,7 +87,7 @@ class ThreatModel(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> ThreatModel:
-        check_epsilon(self.norm, self.epsilon)
+        check_epsilon(self.norm, self.epsilon, trained=True)
         check_step_size(self.step_size, self.epsilon)
         return self
 
