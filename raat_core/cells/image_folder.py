@@ -7,14 +7,14 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from raat_core.cells.catalogue import DATA_SETS, named_data_sets
 from raat_core.interface.data_set import RegisteredDataSet
 from raat_core.interface.names import NAME
-from raat_core.validation import Frozen
+from raat_core.validation import Growing, added
 
 FOLDER_NAME = NAME
 """What names of image folders look like, as a regular expression."""
@@ -35,20 +35,21 @@ def check_folder_name(name: str) -> str:
     return name
 
 
-class ImageFolder(Frozen):
+class ImageFolder(Growing):
     """What a data set of image files is: all that a model has to know of it, and its checksum.
 
     Where the files lie is no part of it. The same name with other images is another data set.
     """
 
     name: str = Field(pattern=FOLDER_NAME, description="Its name in the config.")
-    image_size: int = Field(ge=4, le=1024, description="Height and width of the RGB images.")
+    image_size: int = Field(ge=4, le=1024, description="Height and width of the images.")
     classes: int = Field(ge=2, description="Number of classes.")
     train_size: int = Field(ge=1, description="Training images.")
     test_size: int = Field(ge=1, description="Test images.")
     sha256: str = Field(
         pattern="^[0-9a-f]{64}$", description="Over pixels, labels and names of classes."
     )
+    channels: Literal[1, 3] = added(3, "3 for RGB; 1 for grey images.")
 
     @property
     def key(self) -> str:
@@ -66,7 +67,7 @@ class ImageFolder(Frozen):
         DATA_SETS[key] = RegisteredDataSet(
             name=key,
             title=self.name,
-            image_shape=(3, self.image_size, self.image_size),
+            image_shape=(self.channels, self.image_size, self.image_size),
             classes=self.classes,
             train_size=self.train_size,
             test_size=self.test_size,

@@ -172,9 +172,13 @@ def _write_summary(options: argparse.Namespace, summary: dict[str, Any]) -> None
 def _data(options: argparse.Namespace) -> None:
     if (options.images is None) != (options.image_size is None):
         raise UserError("--images and --image-size go together")
+    if options.channels and options.images is None:
+        raise UserError("--channels goes with --images")
     root = data_root(options.data)
     if options.images is not None:
-        folder = describe_folder(options.name, options.images, options.image_size, root)
+        folder = describe_folder(
+            options.name, options.images, options.image_size, root, channels=options.channels or 3
+        )
         spec = {"dataset": folder.key, "image_folder": folder.model_dump(mode="json")}
         print(json.dumps(spec, indent=2), flush=True)
         _write_summary(options, spec)

@@ -99,6 +99,9 @@ def _data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--image-size", type=whole_number(1024, smallest=4), help="to which its images are scaled"
     )
+    command.add_argument(
+        "--channels", type=int, choices=[1, 3], help="1 keeps grey images grey; default: 3"
+    )
     _add_data(command)
     _add_summary(command)
     _add_plugins(command)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,9 @@ class Archive:
     size: int
     """Bytes."""
     md5: str
-    sha256: str | None = None
-    unpacked: str = ""
+    unpacked: str
     """The folder that does instead."""
+    sha256: str | None = None
 
 
 def obtain(dataset: str, archive: Archive, root: Path, note: str = "") -> Path:
@@ -39,32 +40,33 @@ def obtain(dataset: str, archive: Archive, root: Path, note: str = "") -> Path:
         dataset: for messages.
         archive: which.
         root: the folder that it lies in.
-        note: what else was found, for the message.
+        note: what is wrong with the unpacked folder if there is one, for the message.
 
     Raises:
         UserError: it is missing or damaged and cannot be downloaded; says where to put it.
     """
     path = root / archive.filename
-    problem = _problem(path, archive)
+    problem = problem_of(archive, root)
     if problem is None:
         return path
     reason = _download(archive, root)
     if reason is None:
-        problem = _problem(path, archive)
+        problem = problem_of(archive, root)
         if problem is None:
             return path
         reason = "the server sent something else"
     checksum = f"SHA-256 {archive.sha256}" if archive.sha256 else f"MD5 {archive.md5}"
-    instead = f" (or its folder {archive.unpacked} beside it)" if archive.unpacked else ""
+    instead = f" (or its folder {archive.unpacked} beside it)" if not note else ""
     raise UserError(
         f"data set {dataset}: {path.absolute()} {problem}, and cannot be downloaded here "
         f"({reason}): put the file of {archive.url} ({archive.size / 1e6:.0f} MB, {checksum}) "
-        f"there{instead}{note}"
+        f"there{instead}{note and '; '}{note}"
     )
 
 
-def _problem(path: Path, archive: Archive) -> str | None:
-    """What is wrong with the file, if anything is."""
+def problem_of(archive: Archive, root: Path) -> str | None:
+    """What is wrong with the archive under `root`, if anything is: `is missing`, for example."""
+    path = root / archive.filename
     try:
         size = path.stat().st_size
         if size < archive.size:
@@ -78,6 +80,14 @@ def _problem(path: Path, archive: Archive) -> str | None:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return None
+
+
+def say_unpacked_is_used(dataset: str, archive: Archive, root: Path, problem: str) -> None:
+    """A line where an archive lies beside a folder that is used in its place."""
+    if (root / archive.filename).exists():
+        line = f"data set {dataset}: {root / archive.filename} {problem}; "
+        line += f"{root / archive.unpacked} is used in its place"
+        print(line, file=sys.stderr, flush=True)
 
 
 def _checksum(path: Path, kind: str) -> str:

@@ -50,6 +50,8 @@ class Source:
     image_shape: tuple[int, int, int]
     train: Samples
     test: Samples
+    origin: str = ""
+    """What of its files is looked at to know whether they changed; no part of the checksum."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Cached:
     classes: tuple[str, ...]
     sha256: str
     """Over images, labels and names of classes, and nothing else."""
+    origin: str
+    """As its source had it when it was made."""
 
 
 def data_root(chosen: Path | str | None = None) -> Path:
@@ -70,28 +74,53 @@ def data_root(chosen: Path | str | None = None) -> Path:
 
 
 def cached(
-    folder: Path, make: Callable[[], Source], check_stop: Callable[[], None] = lambda: None
+    folder: Path,
+    make: Callable[[], Source],
+    check_stop: Callable[[], None] = lambda: None,
+    is_current: Callable[[str], bool] = lambda _: True,
 ) -> Cached:
-    """The data set in a cache folder; made first if it is not there or damaged.
+    """The data set in a cache folder; made first if it is not there, damaged or of other files.
 
     Args:
         folder: of this data set alone.
         make: what to make it from; only called by the one process that makes it.
         check_stop: called while waiting and while images are decoded; may raise to stop.
+        is_current: whether its `origin` is what `make` would make it from now. If it is not, and
+            `make` fails, the cache is used with a word: half a folder is no other data set.
 
     Raises:
         UserError: by `make`, or the folder cannot be written.
     """
     path = folder / "images.safetensors"
     with contextlib.suppress(UserError):
-        return read_cache(path)
+        found = read_cache(path)
+        if is_current(found.origin):
+            return found
     with locked(folder, check_stop):
-        if path.exists():
-            try:
-                return read_cache(path)
-            except UserError as damage:
-                print(f"{damage}; it is made again", flush=True)
-        return read_cache(write_cache(folder, path.name, make(), check_stop))
+        before = _before(path)
+        if before and is_current(before.origin):
+            return before
+        if before:
+            print(f"{path} was made of other files than there are now; it is made again")
+        try:
+            return read_cache(write_cache(folder, path.name, make(), check_stop))
+        except UserError as error:
+            if before is None:
+                raise
+            print(f"warning: {error}; {path} is used as it was made before", file=sys.stderr)
+            return before
+
+
+def _before(path: Path) -> Cached | None:
+    """What is there before it is made, and a line that says why it is made again."""
+    if not path.exists():
+        return None
+    try:
+        found = read_cache(path)
+    except UserError as damage:
+        print(f"{damage}; it is made again", flush=True)
+        return None
+    return found
 
 
 def locked(folder: Path, check_stop: Callable[[], None]) -> contextlib.AbstractContextManager[Lock]:
@@ -128,7 +157,15 @@ def read_cache(path: Path) -> Cached:
         # On a file system that cannot be written it is found good again every time.
         with contextlib.suppress(UserError):
             write_json(_memory(path), verified)
-    return Cached(path, arrays, classes, expected)
+    return Cached(path, arrays, classes, expected, header.get("origin", ""))
+
+
+def cached_checksum(path: Path) -> str | None:
+    """The checksum that a file says of itself, if it is there and as long as it has to be."""
+    try:
+        return str(_map(path)[1]["sha256"])
+    except (OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _memory(path: Path) -> Path:
@@ -202,6 +239,7 @@ class _Header:
 
     def __init__(self, source: Source) -> None:
         self.metadata = {"classes": list(source.classes), "levels": LEVELS}
+        self._origin = source.origin
         self.shapes: dict[str, tuple[int, ...]] = {}
         for split in ("train", "test"):
             count = len(getattr(source, split).labels)
@@ -221,6 +259,7 @@ class _Header:
     def encode(self, checksum: str) -> bytes:
         """The bytes before the arrays."""
         metadata = {"metadata": json.dumps(self.metadata, sort_keys=True), "sha256": checksum}
+        metadata |= {"origin": self._origin} if self._origin else {}
         text = json.dumps({"__metadata__": metadata, **self._entries}).encode()
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from raat_core.cells.catalogue import DATA_SETS
-from raat_core.data.archives import Archive, obtain
+from raat_core.data.archives import Archive, obtain, problem_of, say_unpacked_is_used
 from raat_core.data.cache import Samples, Source
 from raat_core.data.dataset import DataSet, load_cached
 from raat_core.errors import UserError
@@ -29,7 +29,7 @@ def load_cifar10(root: Path, check_stop: Callable[[], None]) -> DataSet:
     """Images (3, 32, 32) and labels in the official order.
 
     Made from `root`/cifar-10-python.tar.gz, or else from the folder that it unpacks to, or else
-    from a download.
+    from a download; each is used only if its checksums are right.
 
     Raises:
         UserError: none of them is there and whole, and there is no network.
@@ -51,20 +51,29 @@ def _source(name: str, root: Path) -> Source:
     archive = Archive(
         kind.url, kind.filename, _SIZES[name], kind.tgz_md5, unpacked=kind.base_folder
     )
-    note = ""
-    if not (root / archive.filename).exists():
-        try:
+    problem, note = problem_of(archive, root), ""
+    if problem is not None and (root / kind.base_folder).exists():
+        note = _damage(kind, root)
+        if not note:
+            say_unpacked_is_used(name, archive, root, problem)
             return _read(name, kind, root)
-        except RuntimeError:
-            if (root / kind.base_folder).exists():
-                note = f"; {root / kind.base_folder} is there, but not whole"
-    path = obtain(name, archive, root, note)
+    path = obtain(name, archive, root, note) if problem else root / archive.filename
     with tempfile.TemporaryDirectory(prefix="unpacked-", dir=root / "cache" / name) as unpacked:
         _unpack(name, path, kind, Path(unpacked))
         try:
             return _read(name, kind, Path(unpacked))
         except RuntimeError as error:
             raise UserError(f"data set {name}: {path} is damaged: {error}") from error
+
+
+def _damage(kind: Any, root: Path) -> str:
+    """What is wrong with an unpacked folder, by the checksums of its files; empty if nothing is."""
+    from torchvision.datasets.utils import check_integrity
+
+    files = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
+    folder = root / kind.base_folder
+    bad = [file for file, md5 in files if not check_integrity(str(folder / file), md5)]
+    return f"{folder} is there, but not whole: {', '.join(bad)} missing or damaged" if bad else ""
 
 
 def _unpack(name: str, path: Path, kind: Any, folder: Path) -> None:

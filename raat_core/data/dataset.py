@@ -141,18 +141,22 @@ def checksum(data: DataSet) -> str:
 
 
 def load_cached(
-    name: str, root: Path, make: Callable[[], Source], check_stop: Callable[[], None]
+    name: str,
+    root: Path,
+    make: Callable[[], Source],
+    check_stop: Callable[[], None],
+    is_current: Callable[[str], bool] = lambda _: True,
 ) -> DataSet:
     """A data set from its cache in `root`/cache/`name`, mapped; made first if it is not there.
 
-    That of a version above 1 is in `root`/cache/`name`-v2.
+    That of a version above 1 is in `root`/cache/`name`-v2. `is_current`: see `cached`.
 
     Raises:
         UserError: by `make`, or it makes another data set than the catalogue describes.
     """
     version = DATA_SETS[name].version
     folder = name if version == 1 else f"{name}-v{version}"
-    return from_cache(name, cached(root / "cache" / folder, make, check_stop))
+    return from_cache(name, cached(root / "cache" / folder, make, check_stop, is_current))
 
 
 def from_cache(name: str, found: Cached) -> DataSet:

@@ -9,19 +9,22 @@ import stat
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-import numpy as np
-
 from raat_core.cells.catalogue import DATA_SETS
-from raat_core.data.archives import Archive, obtain
-from raat_core.data.cache import Samples, Source
+from raat_core.data.archives import Archive, obtain, problem_of, say_unpacked_is_used
+from raat_core.data.cache import Source
 from raat_core.data.dataset import DataSet, load_cached
-from raat_core.data.images import decode
+from raat_core.data.decoding import Decoding
+from raat_core.data.images import Picture, decode
+from raat_core.data.layout import is_hidden_file
 from raat_core.errors import UserError
+from raat_core.files.checksums import data_checksum
+from raat_core.interface.data_set import CheckStop
 
 NAME = "tiny-imagenet"
 FOLDER = "tiny-imagenet-200"
@@ -38,18 +41,45 @@ _LARGEST_MEMBER = 20_000_000
 _LARGEST_TOTAL = 2_000_000_000
 
 
-def load(root: Path, check_stop: Callable[[], None]) -> DataSet:
+def load(root: Path, check_stop: CheckStop) -> DataSet:
     """Images (3, 64, 64); classes in the order of their WordNet ids, val as the test split.
 
     Training images are in the order of their names, class by class; test images in the order of
     `val_annotations.txt`. Made from `root`/tiny-imagenet-200.zip, or else from the folder that it
-    unpacks to, or else from a download.
+    unpacks to, or else from a download. What was made of a folder is made again if the archive
+    came, or if files were added to the folder or removed.
 
     Raises:
         UserError: none of them is there and whole, and there is no network.
     """
     with ExitStack() as stack:
-        return load_cached(NAME, root, lambda: _source(NAME, root, stack), check_stop)
+        return load_cached(
+            NAME,
+            root,
+            lambda: _source(NAME, root, stack, check_stop),
+            check_stop,
+            lambda origin: _is_current(origin, root),
+        )
+
+
+def _is_current(origin: str, root: Path) -> bool:
+    """Whether a cache is of the files that are there; the archive's are known by its checksum."""
+    if not origin:
+        return True
+    if problem_of(ARCHIVE, root) is None:
+        return False
+    return not (root / FOLDER).is_dir() or origin == _state(root / FOLDER)
+
+
+def _state(unpacked: Path) -> str:
+    """When its folders were last changed, to the second, as one checksum."""
+    parts = [unpacked / "val", unpacked / "val/images", *(unpacked / "train").glob("*/images")]
+    seconds = {
+        path.relative_to(unpacked).as_posix(): int(path.stat().st_mtime)
+        for path in [unpacked, *parts]
+        if path.is_dir()
+    }
+    return data_checksum(seconds)
 
 
 class _Files(Protocol):
@@ -114,22 +144,32 @@ class _Zipped:
         return self._zip.read(f"{FOLDER}/{path}")
 
 
-def _source(name: str, root: Path, stack: ExitStack) -> Source:
-    unpacked = root / FOLDER
-    if unpacked.is_dir() and not (root / ARCHIVE.filename).exists():
-        return read_layout(name, _Unpacked(unpacked))
-    path = obtain(name, ARCHIVE, root)
+def _source(name: str, root: Path, stack: ExitStack, check_stop: CheckStop) -> Source:
+    unpacked, problem, note = root / FOLDER, problem_of(ARCHIVE, root), ""
+    if problem is not None and unpacked.is_dir():
+        state = _state(unpacked)
+        try:
+            found = read_layout(name, _Unpacked(unpacked), check_stop)
+        except UserError as error:
+            if not (root / ARCHIVE.filename).exists():
+                raise
+            note = str(error).removeprefix(f"data set {name}: ")
+        else:
+            say_unpacked_is_used(name, ARCHIVE, root, problem)
+            return replace(found, origin=state)
+    path = obtain(name, ARCHIVE, root, note) if problem else root / ARCHIVE.filename
     try:
-        return read_layout(name, _Zipped(path, stack))
+        return read_layout(name, _Zipped(path, stack), check_stop)
     except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as error:
         raise UserError(f"data set {name}: {path} cannot be read: {error}") from error
 
 
-def read_layout(name: str, files: _Files) -> Source:
+def read_layout(name: str, files: _Files, check_stop: CheckStop) -> Source:
     """The original layout: wnids.txt, train/<wnid>/images/, val/images/, val_annotations.txt.
 
     Raises:
-        UserError: something of it is missing; says what and where.
+        UserError: something of it is missing; says what and where. Images that are damaged are
+            named when they are decoded, a line each.
     """
     info = DATA_SETS[name]
     source = f"data set {name}: {files.where}"
@@ -140,7 +180,7 @@ def read_layout(name: str, files: _Files) -> Source:
         (f"train/{wnid}/images/{file}", label)
         for label, wnid in enumerate(classes)
         for file in files.names(f"train/{wnid}/images")
-        if file.endswith(".JPEG")
+        if file.endswith(".JPEG") and not is_hidden_file(file)
     ]
     test = _annotated(source, classes, _text(source, files, "val/val_annotations.txt"))
     for split, found, expected in (
@@ -150,15 +190,18 @@ def read_layout(name: str, files: _Files) -> Source:
         counts = Counter(label for _, label in found)
         short = [wnid for i, wnid in enumerate(classes) if counts[i] * info.classes != expected]
         if short:
+            more = f" (so are {len(short) - 1} more classes)" if len(short) > 1 else ""
             raise UserError(
                 f"{source}/{split} is not whole: {counts[classes.index(short[0])]} images of "
-                f"{short[0]}, not {expected // info.classes}"
+                f"{short[0]}, not {expected // info.classes}{more}"
             )
+    size = info.image_shape[1]
+    decoding = Decoding(source, lambda path: _decode(source, files, path, size), check_stop)
     return Source(
         classes=tuple(classes),
         image_shape=info.image_shape,
-        train=_samples(source, files, train, info.image_shape[1]),
-        test=_samples(source, files, test, info.image_shape[1]),
+        train=decoding.samples("train", train),
+        test=decoding.samples("test", test),
     )
 
 
@@ -183,16 +226,12 @@ def _annotated(source: str, classes: Sequence[str], text: str) -> list[tuple[str
     return found
 
 
-def _samples(source: str, files: _Files, found: list[tuple[str, int]], size: int) -> Samples:
-    def images() -> Iterator[np.ndarray]:
-        for path, _ in found:
-            where = f"{source}/{path}"
-            try:
-                data = files.read(path)
-            except KeyError:
-                raise UserError(f"{where} is missing") from None
-            except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as error:
-                raise UserError(f"{where} cannot be read: {error}") from error
-            yield decode(data, where, size, formats=["JPEG"])
-
-    return Samples([label for _, label in found], images())
+def _decode(source: str, files: _Files, path: str, size: int) -> Picture:
+    where = f"{source}/{path}"
+    try:
+        data = files.read(path)
+    except KeyError:
+        raise UserError(f"{where} is missing") from None
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as error:
+        raise UserError(f"{where} cannot be read: {error}") from error
+    return decode(data, where, size, formats=["JPEG"])

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+import urllib.error
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from torchvision import datasets
+from torchvision.datasets import utils
 
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.data import cifar, tiny_imagenet
+
+
+def go_offline(patch: pytest.MonkeyPatch) -> None:
+    """Let torchvision find no network."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError("Network is unreachable")
+
+    patch.setattr(utils.urllib.request, "urlopen", refuse)
+
 
 CIFAR_CLASSES = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import stat
-import urllib.error
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from data_files import (
     PER_CLASS,
     WNIDS,
     accept_zip,
+    go_offline,
     make_cifar,
     make_image_folder,
     make_tiny_imagenet,
@@ -48,11 +48,7 @@ SAMPLES = os.environ.get("RAAT_SAMPLE_IMAGES")
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reaches for the network."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise urllib.error.URLError("Network is unreachable")
-
-    monkeypatch.setattr(utils.urllib.request, "urlopen", refuse)
+    go_offline(monkeypatch)
 
 
 def make(monkeypatch: pytest.MonkeyPatch, name: str, root: Path) -> Path:

@@ -20,7 +20,7 @@ from conftest import small_cell
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.spec import write_spec
 from raat_core.data.cache import Samples, Source, read_cache, write_cache
-from raat_core.data.image_folder import describe_folder, read_layout
+from raat_core.data.image_folder import describe_folder, read_folder
 from raat_core.data.images import decode
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
@@ -156,12 +156,12 @@ def _folder(tmp_path: Path) -> Path:
 def test_a_folder_that_leads_back_to_itself(tmp_path: Path) -> None:
     """Else its images would count forty times, until the path is too long."""
     root = _folder(tmp_path)
-    assert len(read_layout("x", root, 8).train.labels) == 2
+    assert len(read_folder("x", root, 8)[0].train.labels) == 2
     (root / "train/a/more").symlink_to(root / "train/b")
-    assert len(read_layout("x", root, 8).train.labels) == 3
+    assert len(read_folder("x", root, 8)[0].train.labels) == 3
     (root / "train/a/back").symlink_to(root)
     with pytest.raises(UserError, match=r"leads back to .*, which it is in"):
-        read_layout("x", root, 8)
+        read_folder("x", root, 8)
 
 
 def test_a_pipe_is_no_image(tmp_path: Path) -> None:

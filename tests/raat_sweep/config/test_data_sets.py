@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from conftest import TOY_DISTILLATION
+from raat_core.cells.catalogue import DATA_SETS
 from raat_core.errors import UserError
 from raat_core.interface.plugins import load_plugin
 from raat_core.validation import parse
@@ -83,7 +84,26 @@ def test_an_image_folder_is_planned_by_what_is_in_it(tmp_path: Path) -> None:
     assert resources_of_training(cell).runtime > 0
 
 
+def test_grey_images_keep_one_channel_where_the_config_says_so(tmp_path: Path) -> None:
+    entry = {"path": make_images(tmp_path / "images", 1), "image_size": 16}
+    cells = []
+    for channels in ({}, {"channels": 3}, {"channels": 1}):
+        wanted = config(tmp_path, "mine", datasets={"mine": {**entry, **channels}})
+        (cell,) = Plan(read_config(wanted, "test")).cells.values()
+        cells.append(cell)
+    assert cells[0] == cells[1]
+    assert DATA_SETS[cells[0].dataset].image_shape == (3, 16, 16)
+    assert DATA_SETS[cells[2].dataset].image_shape == (1, 16, 16)
+    assert "channels" not in cells[0].to_json()["image_folder"]
+    assert cells[2].to_json()["image_folder"]["channels"] == 1
+    assert cells[2].name != cells[0].name
+
+
 BAD: list[tuple[dict[str, Any], list[str]]] = [
+    (
+        {"datasets": {"mine": {"path": "x", "image_size": 8, "channels": 2}}},
+        ["datasets.mine.channels = 2", "1 or 3"],
+    ),
     ({"datasets": {"digits": {"path": "x", "image_size": 8}}}, ["datasets.digits", "none of"]),
     ({"datasets": {"a b": {"path": "x", "image_size": 8}}}, ["datasets.a b", "letters, digits"]),
     ({"datasets": {"mine": {"path": "x"}}}, ["datasets.mine.image_size: is missing"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, WithJsonSchema
 
@@ -33,4 +33,9 @@ class ImageFolderEntry(Frozen):
         le=1024,
         description="Height and width. Images of another size are scaled until their shorter side "
         "is this, and cropped to their centre.",
+    )
+    channels: Literal[1, 3] = Field(
+        3,
+        description="3: RGB, grey images get three equal channels. 1: grey images keep one, others "
+        "are refused.",
     )

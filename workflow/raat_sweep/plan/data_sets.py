@@ -42,7 +42,7 @@ class DataSets:
         if dataset not in self._folders:
             entry = self._entries[dataset]
             self._folders[dataset] = describe_folder(
-                dataset, Path(entry.path), entry.image_size, self._data
+                dataset, Path(entry.path), entry.image_size, self._data, channels=entry.channels
             )
         folder = self._folders[dataset]
         return {"dataset": folder.register(), "image_folder": folder}
