@@ -152,8 +152,10 @@ def _say(name: str, line: str) -> None:
 
 
 def _times(path: Path) -> dict[str, int]:
-    """When each folder below a folder was last changed, but for hidden ones."""
-    return {str(folder.relative_to(path)): folder.stat().st_mtime_ns for folder, _, _ in walk(path)}
+    """When a folder and those below its splits were last changed, but for hidden ones."""
+    splits = [path / split for split in SPLITS if (path / split).is_dir()]
+    below = (folder for split in splits for folder, _, _ in walk(split))
+    return {str(folder.relative_to(path)): folder.stat().st_mtime_ns for folder in (path, *below)}
 
 
 def read_folder(

@@ -86,7 +86,11 @@ def decode(
     found = np.asarray(_scaled(pixels, where, size), dtype=np.uint8)
     is_grey = bool((found == found[:, :, :1]).all())
     if channels == 1 and not is_grey:
-        raise UserError(f"{where}: has colours, and channels = 1 is for grey images")
+        apart = int((found.max(2) - found.min(2)).max())
+        raise UserError(
+            f"{where}: has colours (red, green and blue differ by up to {apart} of 255), and "
+            f"channels = 1 is for grey images"
+        )
     kept = np.ascontiguousarray(found.transpose(2, 0, 1)[:channels])
     return Picture(kept, is_grey, odd)
 

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 from raat_core.data.decoding import File
 from raat_core.errors import UserError
+from raat_core.validation import one_line
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -176,9 +177,9 @@ def _require_readable(where: str, folder: Path, names: Sequence[str]) -> None:
     """Refuse classes whose names are no text, or the same text twice."""
     first: dict[str, str] = {}
     for name in names:
-        if not name.isprintable():
+        if one_line(name) != name or os.fsencode(name).decode(errors="replace") != name:
             raise UserError(
-                f"{where}: {folder}: the class {name!r} has a name with control characters, or not "
+                f"{where}: {folder}: the class {name!a} has a name with control characters, or not "
                 f"in UTF-8: rename it"
             )
         other = first.setdefault(_composed(name), name)

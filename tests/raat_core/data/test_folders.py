@@ -195,6 +195,24 @@ def test_a_class_whose_name_is_no_text(name: bytes, images: Path) -> None:
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("name", ["\u8766", "white\u00a0ant", "a b", "\U0001f41c\u200d"])
+def test_a_class_may_have_any_other_name(name: str, images: Path) -> None:
+    _all_rename(images, "ant", name, name)
+    assert described(images).classes == 2
+
+
+def test_a_known_folder_that_lost_a_split(images: Path) -> None:
+    described(images)
+    (images / "test").rename(images / "val")
+    assert "in the folder there is 'train', 'val'" in refused(images)
+
+
+def test_what_lies_beside_the_splits_is_not_looked_at(images: Path) -> None:
+    (images / "raw").mkdir()
+    (images / "raw/gone").symlink_to(images / "nowhere")
+    assert described(images).sha256 == CLEAN
+
+
 def test_all_classes_of_one_split_are_named(images: Path) -> None:
     for split, names in (("train", "bcd"), ("test", "ef")):
         for name in names:
@@ -464,9 +482,12 @@ def test_grey_images_may_keep_one_channel(images: Path, capsys: pytest.CaptureFi
 
 def test_colours_are_no_single_channel(images: Path) -> None:
     make_grey(images)
-    picture().save(images / "test/ant/2.png")
+    pixels = np.full((12, 12, 3), 100, np.uint8)
+    pixels[3, 4] = 99, 100, 101
+    Image.fromarray(pixels).save(images / "test/ant/2.png")
     assert refused(images, 1) == (
-        f"{images}/test/ant/2.png: has colours, and channels = 1 is for grey images"
+        f"{images}/test/ant/2.png: has colours (red, green and blue differ by up to 2 of 255), and "
+        f"channels = 1 is for grey images"
     )
 
 
