@@ -18,9 +18,9 @@ MOST_NAMED = 20
 """Bad images that one message names."""
 _CHECK_EVERY = 100
 _ODD: dict[Oddity, str] = {
-    "transparent": "have transparent pixels: the colours behind are taken",
-    "turned": "have an EXIF orientation: it is not applied",
-    "paged": "have several frames or pages: the first is taken",
+    "transparent": "transparent pixels: {:,}; the colours behind are taken",
+    "turned": "an EXIF orientation: {:,}; it is not applied",
+    "paged": "several frames or pages: {:,}; the first is taken",
 }
 File: TypeAlias = tuple[str, int]
 """Its name, and its label."""
@@ -72,14 +72,17 @@ class Decoding:
     @property
     def notes(self) -> list[str]:
         """What was found, a sentence each; once both splits were decoded."""
-        notes = [f"{count:,} images {_ODD[odd]}" for odd, count in sorted(self._odd.items())]
+        notes = [
+            f"images with {_ODD[odd].format(count)}" for odd, count in sorted(self._odd.items())
+        ]
         found = [twin for twin in self._twins.values() if twin.other]
         if found:
             # The test images are decoded first: they stand first in a cache's file.
             elsewhere = sum(twin.times for twin in found if twin.is_of_another_class)
             notes.append(
-                f"{sum(twin.times for twin in found):,} test images are training images as well "
-                f"({found[0].file} is {found[0].other}), {elsewhere:,} of them of another class"
+                f"test images that are training images as well: "
+                f"{sum(twin.times for twin in found):,}, of another class {elsewhere:,} "
+                f"({found[0].file} is {found[0].other})"
             )
         return notes
 

@@ -54,12 +54,12 @@ class _LeftOut:
         if self.endings:
             counts = sorted(self.endings.items(), key=lambda entry: (-entry[1], entry[0]))
             kinds = _named([f"{ending} ({count:,})" for ending, count in counts])
-            notes.append(f"{self.endings.total():,} files are no images by their ending: {kinds}")
+            notes.append(f"files left out by their ending: {self.endings.total():,}: {kinds}")
         if self.folders:
             names = _named([str(folder) for folder in self.folders], 3)
-            notes.append(f"{len(self.folders):,} hidden or system folders are left out: {names}")
+            notes.append(f"hidden or system folders left out: {len(self.folders):,}: {names}")
         notes += [
-            f"{count:,} files are in {split} itself, in no class: left out"
+            f"files left out of {split} itself, in no class: {count:,}"
             for split, count in self.loose.items()
         ]
         return notes

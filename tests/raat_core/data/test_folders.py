@@ -95,7 +95,7 @@ def test_hidden_folders_are_named_even_as_classes(
         (images / folder).mkdir()
     described(images)
     said = capsys.readouterr().err
-    assert "3 hidden or system folders are left out: " in said
+    assert "hidden or system folders left out: 3: " in said
     for folder in ("train/ant/@eaDir", "train/.cache", "test/.cache"):
         assert str(images / folder) in said
 
@@ -108,8 +108,8 @@ def test_files_that_are_left_out_are_counted_by_ending(
     picture().save(images / "test/loose.png")
     assert described(images).sha256 == CLEAN
     said = capsys.readouterr().err
-    assert "4 files are no images by their ending: .avif (2), .txt (1), no ending (1)" in said
-    assert f"1 files are in {images}/test itself, in no class: left out" in said
+    assert "files left out by their ending: 4: .avif (2), .txt (1), no ending (1)" in said
+    assert f"files left out of {images}/test itself, in no class: 1" in said
 
 
 def test_a_class_of_unknown_endings_alone(images: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_class_of_unknown_endings_alone(images: Path) -> None:
             file.rename(file.with_suffix(".heic"))
     said = refused(images)
     assert f"{images}/train/ant, {images}/test/ant have no image" in said
-    assert "12 files are no images by their ending: .heic (12)" in said
+    assert "files left out by their ending: 12: .heic (12)" in said
 
 
 def test_folders_below_a_class_are_of_the_class(images: Path) -> None:
@@ -412,15 +412,15 @@ def _cmyk(path: Path) -> None:
 
 
 ODD: list[tuple[str, Callable[[Path], None], str]] = [
-    ("0.png", _transparent, "1 images have transparent pixels: the colours behind are taken"),
-    ("0.png", _palette, "1 images have transparent pixels"),
+    ("0.png", _transparent, "images with transparent pixels: 1; the colours behind are taken"),
+    ("0.png", _palette, "images with transparent pixels: 1"),
     ("0.png", _grey_alpha, ""),
     ("0.png", _opaque, ""),
-    ("0.jpg", _turned, "1 images have an EXIF orientation: it is not applied"),
-    ("0.png", _turned, "1 images have an EXIF orientation: it is not applied"),
-    ("0.gif", _animated, "1 images have several frames or pages: the first is taken"),
-    ("0.tif", _animated, "1 images have several frames or pages: the first is taken"),
-    ("0.webp", _animated, "1 images have several frames or pages"),
+    ("0.jpg", _turned, "images with an EXIF orientation: 1; it is not applied"),
+    ("0.png", _turned, "images with an EXIF orientation: 1; it is not applied"),
+    ("0.gif", _animated, "images with several frames or pages: 1; the first is taken"),
+    ("0.tif", _animated, "images with several frames or pages: 1; the first is taken"),
+    ("0.webp", _animated, "images with several frames or pages: 1"),
     ("0.jpg", _cmyk, ""),
 ]
 
@@ -437,7 +437,7 @@ def test_odd_images_are_read_as_torchvision_does_and_counted(
     make(images / "train/ant" / name)
     data = loaded(images)
     noted = capsys.readouterr().err.splitlines()[1:]
-    assert [line for line in noted if "images have" in line and said not in line] == []
+    assert [line for line in noted if "images with" in line and said not in line] == []
     assert (said == "") == (noted == [])
     pages = sorted((images.parent / "data/cache/mine").glob("folder-*.json"))
     assert [f"data set mine: {note}" for note in json.loads(pages[0].read_text())["notes"]] == noted
@@ -456,8 +456,8 @@ def test_the_same_picture_in_train_and_test(
     described(images)
     said = capsys.readouterr().err
     assert (
-        f"4 test images are training images as well ({images}/test/ant/0.png is "
-        f"{images}/train/ant/8.png), 1 of them of another class"
+        f"test images that are training images as well: 4, of another class 1 "
+        f"({images}/test/ant/0.png is {images}/train/ant/8.png)"
     ) in said
 
 
