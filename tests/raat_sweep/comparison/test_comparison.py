@@ -17,8 +17,11 @@ from raat_sweep.comparison.published import compare
 from raat_sweep.config.reading import read_config, read_config_file
 from raat_sweep.numbers.accuracies import measure
 from raat_sweep.numbers.derived import derive
+from raat_sweep.numbers.formatting import records
+from raat_sweep.numbers.outcomes import Records
 from raat_sweep.plan.plan import Plan
 from raat_sweep.rules.description import describe
+from record_files import write_records_of
 
 ROOT = Path(__file__).resolve().parents[3]
 CSV = """dataset,architecture,norm,epsilon,method,source,metric,mean,std
@@ -79,7 +82,7 @@ def measured(item: dict[str, Any], accuracies: dict[tuple[str, str], list[float]
 
 def test_a_comparison_asks_for_what_is_published_and_claimed(plan: Plan) -> None:
     asked = {(row["part"], row["metric"]) for row in plan.items["c"].rows}
-    assert asked == {("t", "clean"), ("t", "pgd10"), ("0", "aa")}
+    assert asked == {("t", "clean"), ("t", "pgd10"), ("0.left", "aa"), ("0.right", "aa")}
     assert {cell for cell, _ in plan.jobs_of("c")} == {cell for cell, _ in plan.jobs_of("t")}
     published = [(row["method"], row["metric"]) for row in plan.comparisons["c"].published_rows]
     assert published == [(m, a) for m in ("PGD-AT", "RAAT") for a in ("clean", "pgd10")]
@@ -111,7 +114,7 @@ def test_differences_spreads_and_gains_are_computed(plan: Plan, tmp_path: Path) 
 
     contents = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        write_comparison(frame, item, folder)
+        write_comparison(frame, item, folder, Records(tmp_path))
         contents.append({path.name: path.read_text() for path in folder.iterdir()})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {"c.csv", "c.claims.csv", "c.md", "c.html"}
@@ -149,7 +152,7 @@ def test_what_is_published_is_compared_and_not_derived(tmp_path: Path) -> None:
     config = sweep(tmp_path)
     config["items"]["t"]["metrics"] = ["clean", "aa", "mean"]
     item = describe(Plan(read_config(config, "test")), "c")
-    compared = compare(derive(measured(item, {}), item["derived"]), item)
+    compared = compare(derive(measured(item, {}), item["derived"], Records(tmp_path)), item)
     of_row = compared[compared["method"] == "PGD-AT"]
     means = dict(zip(of_row["metric"], of_row["published_mean"], strict=True))
     assert means == {"clean": 80.0, "aa": 40.0, "mean": 61.0}
@@ -162,7 +165,9 @@ def test_what_follows_from_published_means_is_compared_too(tmp_path: Path) -> No
     made = Plan(read_config(config, "test"))
     item = describe(made, "c")
     accuracies = {(m, a): [80.0, 80.0] for m in ("PGD-AT", "RAAT") for a in ("clean", "aa")}
-    frame = derive(measured(item, accuracies), item["derived"])
+    found = measured(item, accuracies)
+    write_records_of(records(found), tmp_path)
+    frame = derive(found, item["derived"], Records(tmp_path))
     rows = {(r["method"], r["metric"]): r for r in compare(frame, item).to_dict("records")}
     assert rows["PGD-AT", "nrr"]["published_mean"] == pytest.approx(2 * 80 * 40 / 120)
     assert rows["PGD-AT", "nrr"]["mean"] == pytest.approx(80)
@@ -176,7 +181,7 @@ def test_numbers_of_nothing_here_are_counted(tmp_path: Path, numbers: str) -> No
     made = Plan(read_config(sweep(tmp_path, claims=[]), "test"))
     item = describe(made, "c")
     assert item["rows"] == []
-    write_comparison(measure([], tmp_path), item, tmp_path)
+    write_comparison(measure([], Records(tmp_path)), item, tmp_path, Records(tmp_path))
     page = (tmp_path / "c.md").read_text()
     assert "0 of 0 numbers are measured" in page
     assert ("6 published numbers are of cells that" in page) == bool(numbers)
@@ -224,11 +229,64 @@ def test_patterns_stand_for_varied_rows(tmp_path: Path) -> None:
     config = sweep(tmp_path, claims=[claim])
     config["methods"] = {"PGD-AT": "trades"}
     config["items"]["f"]["panels"]["a"]["grids"][0]["methods"] = ["RAAT", "PGD-AT"]
-    (resolved,) = Plan(read_config(config, "test")).comparisons["c"].claims
-    assert resolved.left == ("RAAT (lambda = 1)", "RAAT (lambda = 2)")
-    assert resolved.right == ("PGD-AT (lambda = 1)", "PGD-AT (lambda = 2)")
+    (claim_of,) = describe(Plan(read_config(config, "test")), "c")["claims"]
+    assert claim_of["left"] == ["RAAT (lambda = 1)", "RAAT (lambda = 2)"]
+    assert claim_of["right"] == ["PGD-AT (lambda = 1)", "PGD-AT (lambda = 2)"]
+    assert (claim_of["left_in"], claim_of["right_in"]) == ("", "")
     claim["right"] = ["RAAT (lambda = 1)"]
     with pytest.raises(UserError, match=r"claims\.0: 'RAAT \(lambda = 1\)' is on both sides"):
+        Plan(read_config(config, "test"))
+
+
+def two_checkpoints(folder: Path, **claim: Any) -> dict[str, Any]:
+    """A table of the best checkpoints and one of the last, and a claim about both."""
+    config = sweep(folder, published={})
+    items = config["items"]
+    items["last"] = {**items["t"], "checkpoint": "last"}
+    items["c"]["claims"][0].update(left=["*"], right={"item": "last", "rows": ["RAAT"]})
+    items["c"]["claims"][0].update(claim)
+    return config
+
+
+def test_a_claim_may_compare_rows_of_two_items(tmp_path: Path) -> None:
+    plan = Plan(read_config(two_checkpoints(tmp_path), "test"))
+    item = describe(plan, "c")
+    asked = {(r["part"], r["method"], r["record"].split("_")[0]) for r in item["rows"]}
+    assert asked == {
+        ("0.left", "PGD-AT", "best"),
+        ("0.left", "RAAT", "best"),
+        ("0.right", "RAAT", "last"),
+    }
+    (claim,) = item["claims"]
+    assert (claim["left_in"], claim["right_in"]) == ("t", "last")
+    write_records_of([{**row, "accuracy": 50.0, "samples": 10} for row in item["rows"]], tmp_path)
+    frame = pd.DataFrame(item["rows"]).assign(accuracy=50.0, samples=10, gap="", log="")
+    write_comparison(frame, item, tmp_path, Records(tmp_path))
+    page = (tmp_path / "c.md").read_text()
+    assert "| PGD-AT in t: 50.00 | RAAT in last: 50.00 | +0.00 AA | 2 | 10 |" in page
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        ({"right": {"item": "x", "rows": ["RAAT"]}}, "claims.0.right.item = 'x'; allowed: t, f"),
+        ({"right": {"item": "f", "rows": ["RAAT"]}}, "claims.0.right.panel = ''; allowed: a"),
+        ({"right": {"item": "last", "panel": "a", "rows": ["RAAT"]}}, "'a': last is a table"),
+        ({"right": {"rows": ["RAAT"]}}, "claims.0: 'RAAT' is on both sides"),
+        ({"right": {"item": "last", "row": ["RAAT"]}}, "unknown key 'row'; did you mean 'rows'?"),
+        ({"right": {"item": "last", "rows": ["MART"]}}, "claims.0.right = 'MART'; did you mean"),
+    ],
+)
+def test_mistakes_in_a_side_are_named(tmp_path: Path, claim: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        Plan(read_config(two_checkpoints(tmp_path, **claim), "test"))
+    assert message in str(error.value)
+
+
+def test_a_cell_is_not_compared_with_itself_in_another_item(tmp_path: Path) -> None:
+    config = two_checkpoints(tmp_path)
+    config["items"]["last"]["checkpoint"] = "best"
+    with pytest.raises(UserError, match="'RAAT' is on both sides"):
         Plan(read_config(config, "test"))
 
 
@@ -271,3 +329,23 @@ def test_the_paper_and_the_released_code_differ_where_they_should() -> None:
     assert str(released["RAAT"].threat_model.step_size) == "1/17"  # 15/255
     assert released["RAAT"].architecture == "resnet-18-bottleneck"
     assert paper["RAAT"].recipe == released["RAAT"].recipe
+
+
+def test_rows_of_one_cell_under_attacks_of_other_settings_are_compared(tmp_path: Path) -> None:
+    claim = {
+        "claim": "A larger ball costs accuracy",
+        "item": "f",
+        "panel": "a",
+        "metric": "pgd10",
+        "left": ["RAAT (attack.epsilon = 2/255)"],
+        "right": ["RAAT (attack.epsilon = 8/255)"],
+    }
+    config = sweep(tmp_path, published={}, claims=[claim])
+    panel = config["items"]["f"]["panels"]["a"]
+    panel.update(x="attack.epsilon", metrics=["pgd10"])
+    panel["grids"][0]["vary"] = {"attack.epsilon": ["2/255", "8/255"]}
+    item = describe(Plan(read_config(config, "test")), "c")
+    cells = {part: {row["cell"] for row in item["rows"] if row["part"] == part} for part in
+             ("0.left", "0.right")}  # fmt: skip
+    assert cells["0.left"] == cells["0.right"]
+    assert len({row["record"] for row in item["rows"]}) == 2

@@ -18,6 +18,7 @@ from raat_sweep.config.reading import read_config
 from raat_sweep.monitor.failures import TAIL_BYTES, Failures, reason_in
 from raat_sweep.numbers.accuracies import measure
 from raat_sweep.numbers.curves import curves
+from raat_sweep.numbers.outcomes import Records
 from raat_sweep.plan.plan import Plan
 from raat_sweep.rules.build import build_with_gaps
 
@@ -126,7 +127,7 @@ def test_gaps_have_the_reason_and_the_log(tmp_path: Path) -> None:
     attacked = write_log(tmp_path, "attack/b_s0_best_12ab.log", TRACEBACK, at=4e9)
     write_manifest(tmp_path, "b_s0", at=200)
     rows = [{"cell": cell, "record": "best_0"} for cell in ("a_s0", "b_s0", "c_s0")]
-    measured = measure(rows, tmp_path / "cells")
+    measured = measure(rows, Records(tmp_path / "cells"))
     assert measured["gap"].tolist() == [
         "not trained: job 12_3 on n1: out of memory on n1: raise mem_mb",
         "not attacked: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",

@@ -19,6 +19,7 @@ from raat_sweep.cost.budget import HELPERS, estimate
 from raat_sweep.monitor.failures import Failures
 from raat_sweep.monitor.sweep import sweep_status
 from raat_sweep.numbers.accuracies import measure
+from raat_sweep.numbers.outcomes import Records
 from raat_sweep.plan.plan import Plan
 from raat_sweep.rules.description import describe, describe_cells
 
@@ -116,19 +117,19 @@ def test_a_gap_says_what_it_waits_for_and_why(tmp_path: Path) -> None:
     inner = {"name": "distillation", "teacher": {"method": "trades"}}
     plan = plan_of(teacher={"method": inner})
     _, middle, last = plan.cells
-    description = describe(plan, "tiny")
+    description, records = describe(plan, "tiny"), Records(tmp_path / "cells")
     assert set(description["needs"][middle]) == {"teacher"}
     log = tmp_path / f"logs/train/{last}.log"
     log.parent.mkdir(parents=True)
     log.write_text("error: out of memory\n")
     failures = Failures(tmp_path, description["needs"])
-    (number,) = measure(description["rows"], tmp_path / "cells", failures).to_dict("records")
+    (number,) = measure(description["rows"], records, failures).to_dict("records")
     waits = "not trained: it waits for its teacher's teacher"
     assert number["gap"] == f"{waits}: out of memory (cell {last})"
     assert number["log"] == str(log)
     log.unlink()
     failures = Failures(tmp_path, description["needs"])
-    (number,) = measure(description["rows"], tmp_path / "cells", failures).to_dict("records")
+    (number,) = measure(description["rows"], records, failures).to_dict("records")
     assert number["gap"] == f"{waits} (cell {last})"
     assert number["log"] == ""
     assert "needs" not in describe(plan_of(methods=("PGD-AT",)), "tiny")

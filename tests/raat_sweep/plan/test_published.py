@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from raat_core.errors import UserError
-from raat_sweep.numbers.derived import combine
+from raat_sweep.numbers.combining import combine
 from raat_sweep.numbers.improvement import improvement
 from raat_sweep.plan.published import COLUMNS, read_published
 

@@ -19,8 +19,10 @@ from raat_sweep.numbers.cited import summarise_cited
 from raat_sweep.numbers.derived import derive
 from raat_sweep.numbers.gaps import Note
 from raat_sweep.numbers.improvement import improvement
+from raat_sweep.numbers.outcomes import Records
 from raat_sweep.tables.files import to_latex, to_markdown, write_table
 from raat_sweep.tables.layout import lay_out
+from record_files import write_records_of
 
 TITLES = {"clean": "Clean", "aa": "AA"}
 
@@ -29,6 +31,7 @@ def cells(
     method: str = "RAAT",
     clean: Sequence[float] = (80.0, 82.0),
     aa: Sequence[float] = (40.0, 41.0),
+    samples: int | None = None,
     **names: str,
 ) -> list[dict[str, Any]]:
     """Measurements of one row of a table, a seed per value; NaN is a gap."""
@@ -47,9 +50,9 @@ def cells(
             "seed": seed,
             "metric": metric,
             "cell": "_".join([*place.values(), f"s{seed}"]).replace("/", "-"),
-            "record": "best_0",
+            "record": f"best_{metric}",
             "accuracy": accuracy,
-            "samples": 0 if math.isnan(accuracy) else size,
+            "samples": 0 if math.isnan(accuracy) else samples or size,
             "gap": "not attacked" if math.isnan(accuracy) else "",
             "log": "",
         }
@@ -334,15 +337,17 @@ CITED: dict[str, Any] = {
 DERIVED = {"mean": {"kind": "mean", "of": ["clean", "aa"]}}
 
 
-def test_published_numbers_stand_first_marked_and_compete_for_bold() -> None:
-    measured = derive(pd.DataFrame(cells()), DERIVED)
+def test_published_numbers_stand_first_marked_and_compete_for_bold(tmp_path: Path) -> None:
+    rows = cells(clean=(80.0, 85.0), aa=(40.0, 45.0), samples=20)
+    write_records_of(rows, tmp_path)
+    measured = derive(pd.DataFrame(rows), DERIVED, Records(tmp_path))
     titles = {**TITLES, "mean": "Mean"}
     cited = summarise_cited(CITED, list(titles), DERIVED)
     layout = lay_out(measured, titles, "A title", [], cited=cited)
     text = to_markdown(layout)
     assert table_row(text, "MMA† (X'20)") == ["**85.00** ± 0.60", "30.00", "57.50"]
     assert table_row(text, "TE† (X'20)") == ["70.00", "", ""]
-    assert table_row(text, "RAAT") == ["81.00 ± 1.41", "**40.50** ± 0.71", "**60.75** ± 1.06"]
+    assert table_row(text, "RAAT") == ["82.50 ± 3.54", "**42.50** ± 3.54", "**62.50** ± 3.54"]
     assert "† as published (numbers.csv), not measured here." in text.splitlines()[0]
     assert text.index("MMA") < text.index("| RAAT")
     assert r"MMA$^\dagger$ (X'20)" in to_latex(layout, "tab:x")

@@ -2,24 +2,26 @@
 
 Cells of one seed are a pair: they saw the same images in the same order from the same start. The
 test over images says whether these trained models differ on images like these; the one over seeds
-whether another training would show it too.
+whether another training would show it too. All numbers are of the test images that all cells of
+both sides have.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from raat_core.cells.folder import CellFolder
-from raat_core.evaluation.records import Record
 from raat_sweep.comparison.significance import PairedTest, Values
 from raat_sweep.numbers.accuracies import PLACE
+from raat_sweep.numbers.outcomes import Outcomes, Records, common_images
+
+Sides: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]
+"""Measurements of the left and the right rows of a claim."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Outcome:
     right: str
     left_mean: float
     right_mean: float
-    """Means over the seeds that both sides have."""
+    """Means over the seeds that both sides have, on the images that all of these have."""
+    images: int
+    """How many these are."""
     seeds: int
     """How many these are."""
     planned: int
@@ -46,19 +50,24 @@ class Outcome:
     verdict: str
 
 
-def judge_claims(measurements: pd.DataFrame, item: Mapping[str, Any], cells: Path) -> pd.DataFrame:
+def judge_claims(
+    measurements: pd.DataFrame, item: Mapping[str, Any], records: Records
+) -> pd.DataFrame:
     """One row per claim, data set, architecture and ball."""
     rows = []
     for index, claim in enumerate(item["claims"]):
-        of_claim = measurements[measurements["part"] == str(index)]
-        for outcome in judge(claim, of_claim, cells, item["test"], item["level"]):
+        left, right = (
+            measurements[measurements["part"] == f"{index}.{side}"] for side in ("left", "right")
+        )
+        for outcome in judge(claim, (left, right), records, item["test"], item["level"]):
             rows.append(_claim_row(claim, outcome))
     return pd.DataFrame(rows, columns=_CLAIM_COLUMNS)
 
 
 _CLAIM_COLUMNS = [
     "claim", "source", *PLACE, "metric", "left", "right", "margin", "left_mean", "right_mean",
-    "difference", "n_seeds", "n_seeds_planned", "p_seeds", "p_samples", "decided_by", "verdict",
+    "difference", "n_test", "n_seeds", "n_seeds_planned", "p_seeds", "p_samples", "decided_by",
+    "verdict",
 ]  # fmt: skip
 
 
@@ -72,6 +81,7 @@ def _claim_row(claim: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
         "left_mean": outcome.left_mean,
         "right_mean": outcome.right_mean,
         "difference": outcome.difference,
+        "n_test": outcome.images,
         "n_seeds": outcome.seeds,
         "n_seeds_planned": outcome.planned,
         "p_seeds": outcome.p_seeds,
@@ -82,59 +92,69 @@ def _claim_row(claim: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
 
 
 def judge(
-    claim: Mapping[str, Any], measurements: pd.DataFrame, cells: Path, test: str, level: float
+    claim: Mapping[str, Any], sides: Sides, records: Records, test: str, level: float
 ) -> list[Outcome]:
     """A claim's outcome wherever both of its sides are asked for.
 
     Args:
-        claim: `metric`, `left`, `right` (labels), `relation`, `margin`.
-        measurements: of the claim's cells, with the derived metrics.
-        cells: the folder of all cells, whose records hold the outcome of every image.
+        claim: `metric` and its `kind` (see `combining.accuracy_of`), `margin`, and `left_in` and
+            `right_in`: where its sides stand, if that differs.
+        sides: measurements of the cells of either, with the derived metrics.
+        records: which hold the outcome of every image.
         test: "samples" or "seeds": whose p decides, where there is one.
         level: of significance.
     """
-    chosen = measurements[measurements["metric"] == claim["metric"]]
-    outcomes = []
-    for place, group in chosen.groupby(PLACE, sort=False):
-        sides = [group[group["method"].isin(claim[side])] for side in ("left", "right")]
-        if all(len(side) for side in sides):
-            where = dict(zip(PLACE, map(str, place), strict=True))
-            outcomes.append(_outcome(where, sides[0], sides[1], claim, cells, test, level))
-    return outcomes
+    left, right = (
+        dict(list(side[side["metric"] == claim["metric"]].groupby(PLACE, sort=False)))
+        for side in sides
+    )
+    return [
+        _outcome(
+            dict(zip(PLACE, map(str, place), strict=True)),
+            (left[place], right[place]),
+            claim,
+            records,
+            test,
+            level,
+        )
+        for place in left
+        if place in right
+    ]
 
 
 def _outcome(
     place: dict[str, str],
-    left: pd.DataFrame,
-    right: pd.DataFrame,
+    sides: Sides,
     claim: Mapping[str, Any],
-    cells: Path,
+    records: Records,
     test: str,
     level: float,
 ) -> Outcome:
-    left, lost_left = _best_row(left)
-    right, lost_right = _best_row(right)
+    left, lost_left = _best_row(sides[0], claim["left_in"])
+    right, lost_right = _best_row(sides[1], claim["right_in"])
     lost = [*lost_left, *lost_right]
     asked = left.merge(right, on="seed", suffixes=("_left", "_right"))
     pairs = asked[asked["accuracy_left"].notna() & asked["accuracy_right"].notna()]
-    margin = float(claim["margin"])
-    by_seed = (pairs["accuracy_left"] - pairs["accuracy_right"]).to_numpy(dtype=float)
-    over_seeds = PairedTest.of(by_seed, margin)
-    over_images = PairedTest.of(_by_image(pairs, cells), margin)
-    difference = float(by_seed.mean()) if len(by_seed) else math.nan
+    margin, paired = float(claim["margin"]), _Paired.of(pairs, claim["kind"], records)
+    over_seeds = PairedTest.of(paired.by_seed, margin)
+    over_images = PairedTest.of(paired.by_image, margin)
+    difference = float(paired.by_seed.mean()) if len(paired.by_seed) else math.nan
     decided_by, decisive = _deciding(over_seeds, over_images, test)
     if lost:
         result = f"not measured ({', '.join(lost)} missing)"
     elif pairs.empty:
         result = "not measured (no seed that both sides have)"
+    elif not paired.images:
+        result = "not measured (no test image that both sides have)"
     else:
         result = verdict(difference, decisive, margin, level)
     return Outcome(
         place=place,
-        left=str(left["method"].iloc[0]),
-        right=str(right["method"].iloc[0]),
-        left_mean=float(pairs["accuracy_left"].mean()),
-        right_mean=float(pairs["accuracy_right"].mean()),
+        left=_named(str(left["method"].iloc[0]), claim["left_in"]),
+        right=_named(str(right["method"].iloc[0]), claim["right_in"]),
+        left_mean=_mean(paired.left),
+        right_mean=_mean(paired.right),
+        images=paired.images,
         seeds=len(pairs),
         planned=len(asked),
         difference=difference,
@@ -145,14 +165,68 @@ def _outcome(
     )
 
 
-def _best_row(side: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+@dataclass(frozen=True)
+class _Paired:
+    """Both sides' numbers over the images that all cells of all pairs have, in percent."""
+
+    images: int
+    """How many these are."""
+    left: Values
+    right: Values
+    """(S,) by seed; empty without images."""
+    by_image: Values
+    """(N,) left minus right per image, averaged over seeds; empty for numbers that have none."""
+
+    @classmethod
+    def of(cls, pairs: pd.DataFrame, kind: str, records: Records) -> _Paired:
+        """Of the pairs of seeds that both sides have."""
+        sides = [
+            [
+                records.outcomes(cell, record)
+                for cell, record in zip(pairs[f"cell_{side}"], pairs[f"record_{side}"], strict=True)
+            ]
+            for side in ("left", "right")
+        ]
+        everything = [outcomes for side in sides for outcomes in side]
+        index = common_images(everything) if everything else np.empty(0, dtype=np.int32)
+        if not len(index):
+            return cls(0, np.empty(0), np.empty(0), np.empty(0))
+        left, right = ([outcomes.on(index) for outcomes in side] for side in sides)
+        by_image = _scores(left, kind) - _scores(right, kind)
+        return cls(len(index), _accuracies(left, kind), _accuracies(right, kind), by_image)
+
+    @property
+    def by_seed(self) -> Values:
+        """(S,) left minus right."""
+        return self.left - self.right
+
+
+def _accuracies(side: Sequence[Outcomes], kind: str) -> Values:
+    return np.array([outcomes.accuracy(kind) for outcomes in side])
+
+
+def _scores(side: Sequence[Outcomes], kind: str) -> Values:
+    scores: Values = np.mean([outcomes.scores(kind) for outcomes in side], axis=0)
+    return scores
+
+
+def _mean(values: Values) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _named(method: str, where: str) -> str:
+    return f"{method} in {where}" if where else method
+
+
+def _best_row(side: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     """Cells of the row with the highest mean, or of the first; and names of rows without a number.
 
     While there are such rows, which one is best is not known.
     """
     means = side.groupby("method", sort=False)["accuracy"].mean()
     best = means.idxmax() if means.notna().any() else means.index[0]
-    return side[side["method"] == best], [str(method) for method in means[means.isna()].index]
+    lost = [_named(str(method), where) for method in means[means.isna()].index]
+    return side[side["method"] == best], lost
 
 
 def _deciding(over_seeds: PairedTest, over_images: PairedTest, test: str) -> tuple[str, PairedTest]:
@@ -162,24 +236,6 @@ def _deciding(over_seeds: PairedTest, over_images: PairedTest, test: str) -> tup
         tests.reverse()
     made = [(name, one) for name, one in tests if not math.isnan(one.p)]
     return made[0] if made else ("", over_seeds)
-
-
-def _by_image(pairs: pd.DataFrame, cells: Path) -> Values:
-    """(N,) left minus right per image in percent, averaged over seeds; empty where not paired."""
-    if pairs.empty or not pairs[["record_left", "record_right"]].astype(bool).all(axis=None):
-        return np.empty(0)
-    left, right = (
-        [
-            Record.read(CellFolder(cells / cell).record(record))
-            for cell, record in zip(pairs[f"cell_{side}"], pairs[f"record_{side}"], strict=True)
-        ]
-        for side in ("left", "right")
-    )
-    if any(not np.array_equal(record.index, left[0].index) for record in (*left, *right)):
-        return np.empty(0)
-    correct = [np.mean([record.correct for record in side], axis=0) for side in (left, right)]
-    difference: Values = 100.0 * (correct[0] - correct[1])
-    return difference
 
 
 def verdict(difference: float, test: PairedTest, margin: float, level: float) -> str:

@@ -15,12 +15,14 @@ from raat_sweep.comparison.page import page_of
 from raat_sweep.comparison.published import compare
 from raat_sweep.numbers.formatting import to_csv
 from raat_sweep.numbers.gaps import Footnotes
+from raat_sweep.numbers.outcomes import Records
 
 
 def write_comparison(
     measurements: pd.DataFrame,
     item: Mapping[str, Any],
     results: Path,
+    records: Records,
     remarks: Footnotes = (),
 ) -> None:
     """Write `NAME.csv`, `NAME.claims.csv`, `NAME.md` and `NAME.html`; equal input, equal bytes.
@@ -31,13 +33,14 @@ def write_comparison(
             (`title`, `path`, `ours` by name), `claims`, `metrics` (metric: column title), `test`,
             `level`.
         results: the folder that the files are written to.
+        records: that `measurements` were made of.
         remarks: what is to be known of its numbers, beside gaps.
 
     Raises:
         UserError: test images differ, or a file cannot be written.
     """
     compared = compare(measurements, item)
-    claims = judge_claims(measurements, item, results / "cells")
+    claims = judge_claims(measurements, item, records)
     name = item["name"]
     write_text(results / f"{name}.csv", to_csv(compared, ".6g"))
     write_text(results / f"{name}.claims.csv", to_csv(claims, ".6g"))

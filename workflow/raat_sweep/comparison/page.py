@@ -43,7 +43,8 @@ def page_of(
         page += [
             f"## {described['title'].rstrip('.')}",
             f"Published numbers: {described['path']}. Percent, mean ± sample standard deviation "
-            f"over n seeds. Difference: measured minus published; ✓ where mean ± std of both "
+            f"over n seeds, of so many test images, while published numbers are of all, as a "
+            f"rule. Difference: measured minus published; ✓ where mean ± std of both "
             f"overlap. {_tally(rows)} {_unmatched(described)}".rstrip(),
             _numbers_table(rows, item["metrics"]),
         ]
@@ -78,7 +79,8 @@ def _how_tested(item: Mapping[str, Any]) -> str:
     return (
         f"Paired t-tests of left minus right, over seeds and over test images (whose outcomes "
         f"are averaged over seeds); for a claimed equality, two one-sided tests against the "
-        f"margin. The verdict is by {first}, or by {second} where that test cannot be made, at "
+        f"margin. Everything in a row is of the same test images, those that all cells of both "
+        f"sides have. The verdict is by {first}, or by {second} where that test cannot be made, at "
         f"{item['level']:g}: held, if the difference is as claimed and significant; not held, if "
         f"it is the other way round (or beyond the margin) and significant. By images it is about "
         f"these trained models on images like these, by seeds about the methods. Where a side "
@@ -106,7 +108,8 @@ def _claim(claim: object, source: object) -> str:
 
 
 def _claims_table(claims: pd.DataFrame, titles: Mapping[str, str]) -> Block:
-    header = ["Claim", "Where", "Left", "Right", "Difference", "n", "p seeds", "p images", ""]
+    header = ["Claim", "Where", "Left", "Right", "Difference", "n", "Images"]
+    header += ["p seeds", "p images", ""]
     rows = [
         [
             _claim(row["claim"], row["source"]),
@@ -116,6 +119,7 @@ def _claims_table(claims: pd.DataFrame, titles: Mapping[str, str]) -> Block:
             f"{signed(row['difference'])} {titles[row['metric']]}"
             + (f" (margin {row['margin']:g})" if not math.isnan(row["margin"]) else ""),
             _seeds(row),
+            str(row["n_test"] or GAP),
             _probability(row["p_seeds"]),
             _probability(row["p_samples"]),
             _decided(row),
@@ -136,7 +140,8 @@ def _decided(row: Mapping[str, Any]) -> str:
 
 
 def _numbers_table(rows: pd.DataFrame, titles: Mapping[str, str]) -> Block:
-    header = ["Where", "Method", "Metric", "Published", "Measured", "n", "Difference", ""]
+    header = ["Where", "Method", "Metric", "Published", "Measured", "n", "Images"]
+    header += ["Difference", ""]
     lines = []
     for row in records(rows):
         is_gain = row["method"] == GAIN
@@ -149,6 +154,7 @@ def _numbers_table(rows: pd.DataFrame, titles: Mapping[str, str]) -> Block:
                 with_spread(row["published_mean"], row["published_std"]),
                 with_spread(row["mean"], row["std"]),
                 "" if is_gain else str(int(row["n_seeds"])),
+                "" if pd.isna(row["n_test"]) else str(int(row["n_test"])),
                 signed(row["difference"]),
                 "✓" if row["within_spread"] is True else "",
             ]

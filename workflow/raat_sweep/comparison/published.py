@@ -14,7 +14,8 @@ from raat_sweep.numbers.formatting import records
 from raat_sweep.numbers.improvement import improvement
 
 NUMBERS = [
-    "published_mean", "published_std", "mean", "std", "n_seeds", "difference", "within_spread",
+    "published_mean", "published_std", "mean", "std", "n_test", "n_seeds", "difference",
+    "within_spread",
 ]  # fmt: skip
 GAIN = "↑ (%)"
 
@@ -23,10 +24,11 @@ def compare(measurements: pd.DataFrame, item: Mapping[str, Any]) -> pd.DataFrame
     """One row per published number of a cell that the sweep has.
 
     Columns `table`, data set, architecture, ball, method, variant, metric, `published_mean` and
-    `published_std`, `mean` and `std` over `n_seeds` seeds, `difference` (ours minus published,
-    percentage points) and `within_spread`: whether the intervals mean ± std of both overlap, a
-    missing std counting as 0; empty without our mean. Rows of the method `↑ (%)` hold the best of
-    `ours` over the best of the others in percent, computed from the means on either side.
+    `published_std`, `mean` and `std` of `n_test` test images over `n_seeds` seeds,
+    `difference` (ours minus published, percentage points) and `within_spread`: whether the
+    intervals mean ± std of both overlap, a missing std counting as 0; empty without our mean. Rows
+    of the method `↑ (%)` hold the best of `ours` over the best of the others in percent, computed
+    from the means on either side.
     """
     columns = ["table", *PLACE, "method", "variant", "metric", *NUMBERS]
     rows = [
@@ -96,6 +98,7 @@ def _compared(published: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str
         "published_std": published["std"],
         "mean": mean,
         "std": std,
+        "n_test": ours[f"{metric}_n"],
         "n_seeds": ours[f"{metric}_seeds"],
         "difference": difference,
         "within_spread": None if math.isnan(difference) else abs(difference) <= spread,

@@ -258,10 +258,11 @@ def _schema_of(kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class DerivedEntry(Frozen):
-    """A number computed from the accuracies of one cell under several attacks."""
+    """A number from one cell's records of several attacks, over the images that all have."""
 
-    kind: Literal["mean", "harmonic-mean"] = Field(
-        description="Of the accuracies; the harmonic mean of two is the NRR of the paper's Table 3."
+    kind: Literal["mean", "harmonic-mean", "worst"] = Field(
+        description="mean and harmonic-mean: of the accuracies; the harmonic mean of two is the "
+        "NRR of the paper's Table 3. worst: the share of images that withstand all of the attacks."
     )
     of: tuple[str, ...] = Field(description="Names from `attacks`, at least two.")
     title: str = Field(description="Column title.")

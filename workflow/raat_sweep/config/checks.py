@@ -15,7 +15,7 @@ from raat_core.validation import explain, suggest
 from raat_sweep.config.attacks import AttackEntry
 from raat_sweep.config.fields import ConfigFields
 from raat_sweep.config.grid import Grid
-from raat_sweep.config.items import Claim, Comparison, Figure, Item, Table
+from raat_sweep.config.items import Comparison, Figure, Item, Table
 from raat_sweep.config.needs import check_needs
 from raat_sweep.config.varied_attacks import check_varied_attacks
 
@@ -117,8 +117,10 @@ def _check_comparison(config: ConfigFields, name: str, comparison: Comparison) -
         _require_kind(f"items.{name}.published", table, config.items, (Table,))
     for index, claim in enumerate(comparison.claims):
         where = f"items.{name}.claims.{index}"
-        _require_kind(f"{where}.item", claim.item, config.items, (Table, Figure))
-        _require_panel(where, claim, config.items[claim.item])
+        _require_place(config, where, claim.item, claim.panel)
+        for name_of_side, side in claim.sides.items():
+            if side.item != claim.item or side.panel != claim.panel:
+                _require_place(config, f"{where}.{name_of_side}", str(side.item), side.panel)
 
 
 def _check_attacks(config: ConfigFields) -> None:
@@ -193,8 +195,11 @@ def _require_kind(
     _require(where, value, {name: item for name, item in items.items() if isinstance(item, kinds)})
 
 
-def _require_panel(where: str, claim: Claim, item: object) -> None:
+def _require_place(config: ConfigFields, where: str, name: str, panel: str | None) -> None:
+    """Of a claim or one of its sides: a table, or a figure's panel."""
+    _require_kind(f"{where}.item", name, config.items, (Table, Figure))
+    item = config.items[name]
     if isinstance(item, Figure):
-        _require(f"{where}.panel", str(claim.panel or ""), item.panels)
-    elif claim.panel is not None:
-        raise ValueError(f"{where}.panel = '{claim.panel}': {claim.item} is a table")
+        _require(f"{where}.panel", str(panel or ""), item.panels)
+    elif panel is not None:
+        raise ValueError(f"{where}.panel = '{panel}': {name} is a table")

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from raat_core.cells.evaluations import Checkpoint
 from raat_core.validation import Frozen, OneLine, of_kind, suggest
+from raat_sweep.config.claims import Claim
 from raat_sweep.config.grid import Grid, refuse_repeats
 
 
@@ -136,35 +137,6 @@ class Figure(_Item):
             (f"{where}.panels.{letter}.labels", panel.labels, _methods_of(panel.grids))
             for letter, panel in self.panels.items()
         ]
-
-
-class Claim(Frozen):
-    """A statement about two groups of cells, tested wherever an item has both."""
-
-    claim: str = Field(description="In words.")
-    source: str = Field("", description="Where it is made.")
-    item: str = Field(description="Table or figure whose cells it is about.")
-    panel: str | None = Field(None, description="The figure's panel, by letter.")
-    metric: str = Field(description="Name from `attacks` or `derived`.")
-    left: tuple[str, ...] = Field(
-        min_length=1,
-        description="Rows by method: a label, or `label (setting = value)` where the grid varies "
-        "it, also with * for any text. Of several, the one with the highest mean.",
-    )
-    right: tuple[str, ...] = Field(min_length=1, description="As `left`.")
-    relation: Literal["above", "equal"] = Field(
-        "above", description="left is above right, or differs by less than `margin`."
-    )
-    margin: float = Field(
-        0.0, ge=0, description="Percentage points that count as none, for relation: equal."
-    )
-
-    @model_validator(mode="after")
-    def _check_margin(self) -> Claim:
-        if (self.relation == "equal") != (self.margin > 0):
-            allowed = "must be above 0 for relation: equal, and not given otherwise"
-            raise ValueError(f"margin = {self.margin:g}: {allowed}")
-        return self
 
 
 class Comparison(_Item):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from raat_core.cells.folder import CellFolder
-from raat_core.cells.manifest import read_manifest
 from raat_core.errors import UserError
-from raat_core.evaluation.records import Record
 from raat_sweep.monitor.failures import Failures
 from raat_sweep.numbers.formatting import listed
 from raat_sweep.numbers.gaps import damaged, missing_record
+from raat_sweep.numbers.outcomes import Records
 
 _KEYS = ("part", "seed", "cell")
 MEASURED = ("metric", "record", "accuracy", "samples", "gap", "log")
@@ -30,7 +27,7 @@ Values = dict[str, Any]
 
 
 def measure(
-    rows: Sequence[dict[str, Any]], cells: Path, failures: Failures | None = None
+    rows: Sequence[dict[str, Any]], records: Records, failures: Failures | None = None
 ) -> pd.DataFrame:
     """Fill in what the records say: columns `accuracy` (percent), `samples`, `gap`, `log`.
 
@@ -39,34 +36,35 @@ def measure(
 
     Args:
         rows: from `PlannedItem.rows`: `cell` and `record` name the file.
-        cells: the folder of all cells.
-        failures: that logs tell of; without, those beside `cells`.
+        records: of the folder of all cells.
+        failures: that logs tell of; without, those beside that folder.
     """
-    failures = failures or Failures(cells.parent)
+    failures = failures or Failures(records.cells.parent)
     if not rows:
         return pd.DataFrame(columns=[*_KEYS, *MEASURED])
     return pd.DataFrame(
-        [
-            {**row, **_outcome(CellFolder(cells / row["cell"]), row["record"], failures)}
-            for row in rows
-        ]
+        [{**row, **_outcome(row["cell"], row["record"], records, failures)} for row in rows]
     )
 
 
-def _outcome(cell: CellFolder, record: str, failures: Failures) -> dict[str, Any]:
+def _outcome(cell: str, record: str, records: Records, failures: Failures) -> dict[str, Any]:
     gap = {"accuracy": math.nan, "samples": 0}
-    if missing := missing_record(cell, record, failures):
+    if missing := missing_record(records.folder(cell), record, failures):
         return {**gap, **missing}
     try:
-        weights = read_manifest(cell)["weights_sha256"]
+        records.manifest(cell)
     except UserError as error:
         return {**gap, **damaged("manifest damaged", error)}
     try:
-        found = Record.read(cell.record(record))
+        found = records.read(cell, record)
     except UserError as error:
         return {**gap, **damaged("record damaged", error)}
-    if found.metadata["weights_sha256"] != weights[found.metadata["checkpoint"]]:
-        return {**gap, "gap": "record of other weights", "log": ""}
+    try:
+        mismatch = records.mismatch(cell, found.metadata)
+    except UserError as error:  # Of a cell whose model the attack used.
+        return {**gap, **damaged("manifest damaged", error)}
+    if mismatch:
+        return {**gap, "gap": mismatch, "log": ""}
     return {"accuracy": found.accuracy, "samples": len(found.index), "gap": "", "log": ""}
 
 

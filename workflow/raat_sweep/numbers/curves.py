@@ -16,26 +16,36 @@ from raat_sweep.monitor.failures import Failures
 from raat_sweep.numbers.accuracies import measure
 from raat_sweep.numbers.derived import derive
 from raat_sweep.numbers.gaps import damaged, not_trained
+from raat_sweep.numbers.outcomes import Records
 
 
 def measure_figure(
     rows: Sequence[dict[str, Any]],
     panels: Mapping[str, Mapping[str, Any]],
-    derived: Mapping[str, Mapping[str, Any]],
-    cells: Path,
+    records: Records,
     failures: Failures | None = None,
 ) -> pd.DataFrame:
-    """`measure` (with what is derived) or `curves`, as each panel's x asks for; columns as there.
-
-    Only the metrics that a panel shows are kept.
-    """
+    """`measure` or `curves`, as each panel's x asks for; columns as there."""
     over_epochs = [row for row in rows if panels[row["panel"]]["x"] == "epoch"]
     others = [row for row in rows if panels[row["panel"]]["x"] != "epoch"]
     frames = []
     if over_epochs:
-        frames.append(curves(over_epochs, cells, failures))
+        frames.append(curves(over_epochs, records.cells, failures))
     if others:
-        frames.append(derive(measure(others, cells, failures), derived))
+        frames.append(measure(others, records, failures))
+    return pd.concat(frames, ignore_index=True)
+
+
+def points_of(
+    measured: pd.DataFrame,
+    panels: Mapping[str, Mapping[str, Any]],
+    derived: Mapping[str, Mapping[str, Any]],
+    records: Records,
+) -> pd.DataFrame:
+    """What `measure_figure` made, with what is derived; only the metrics that a panel shows."""
+    is_curve = measured["record"].isna()
+    attacked = derive(measured[~is_curve], derived, records)
+    frames = [frame for frame in (measured[is_curve], attacked) if len(frame)]
     points = pd.concat(frames, ignore_index=True)
     pairs = zip(points["panel"], points["metric"], strict=True)
     return points[[metric in panels[panel]["metrics"] for panel, metric in pairs]]

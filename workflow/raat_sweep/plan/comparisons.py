@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raat_sweep.config.config import Config
-from raat_sweep.config.items import Claim, Comparison
-from raat_sweep.plan.claims import part_of_claim, refuse_common_rows, resolve_claim
+from raat_sweep.config.items import Comparison
+from raat_sweep.plan.claims import PlannedClaim, plan_claim
 from raat_sweep.plan.points import Part
 from raat_sweep.plan.published import Published, PublishedFiles, Row
 
@@ -49,10 +49,9 @@ class PlannedComparison:
     """What a comparison sets side by side."""
 
     tables: Mapping[str, ComparedTable]
-    claims: Sequence[Claim]
-    """With the rows that their patterns stand for."""
+    claims: Sequence[PlannedClaim]
     parts: Sequence[Part]
-    """What it needs for every table, and then for every claim."""
+    """What it needs for every table, and then for the sides of every claim."""
 
     @property
     def published_rows(self) -> list[Row]:
@@ -77,7 +76,7 @@ def plan_comparison(
         files: with published numbers.
 
     Raises:
-        UserError: published numbers cannot be read, or a claim names no row or one on both sides.
+        UserError: published numbers cannot be read, or as `plan_claim`.
     """
     where = f"items.{name}"
     tables = {}
@@ -86,18 +85,15 @@ def plan_comparison(
         tables[table] = ComparedTable(
             part, files.with_metrics(path, f"{where}.published.{table}", config.titles)
         )
-    places = [f"{where}.claims.{index}" for index in range(len(item.claims))]
-    claims = [resolve_claim(*pair, parts) for pair in zip(item.claims, places, strict=True)]
-    for claim, place in zip(claims, places, strict=True):
-        refuse_common_rows(claim, place)
+    claims = [
+        plan_claim(claim, number, f"{where}.claims.{number}", config, parts)
+        for number, claim in enumerate(item.claims)
+    ]
     return PlannedComparison(
         tables,
         claims,
         [
             *(compared.needed(table, config) for table, compared in tables.items()),
-            *(
-                part_of_claim(claim, str(index), config.attacks_of([claim.metric]), parts)
-                for index, claim in enumerate(claims)
-            ),
+            *(part for claim in claims for part in claim.parts.values()),
         ],
     )

@@ -49,7 +49,8 @@ class Part:
     """A table, one panel of a figure, or what a comparison needs of them, and its cells."""
 
     name: str
-    """The panel's letter; of a comparison, the table or the number of the claim; else empty."""
+    """The panel's letter; of a comparison, the table, or the number of the claim and its
+    side, as in `0.left`; else empty."""
     shown: Table | Panel
     points: list[Point]
     attacks: tuple[str, ...]

@@ -41,11 +41,13 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
     # pandas and matplotlib take a second to import, which building the graph does not need.
     from raat_sweep.numbers.accuracies import measure
     from raat_sweep.numbers.code import CODE_SENTENCE, notes_on_code
-    from raat_sweep.numbers.curves import measure_figure
+    from raat_sweep.numbers.curves import measure_figure, points_of
     from raat_sweep.numbers.derived import derive
     from raat_sweep.numbers.flags import FLAGS_SENTENCE, cells_of, notes_on_flags
+    from raat_sweep.numbers.outcomes import Records
 
     cells, failures = results / "cells", Failures(results, item.get("needs"))
+    records = Records(cells)
     remarks = [
         (CODE_SENTENCE, notes_on_code(item["rows"], cells)),
         (FLAGS_SENTENCE, notes_on_flags(item["rows"], cells)),
@@ -53,24 +55,27 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
     if item["kind"] == "figure":
         from raat_sweep.figures.files import write_figure
 
-        points = measure_figure(item["rows"], item["panels"], item["derived"], cells, failures)
-        _require_all(points, results, with_gaps)
+        measured = measure_figure(item["rows"], item["panels"], records, failures)
+        _require_all(measured, results, with_gaps)
+        points = points_of(measured, item["panels"], item["derived"], records)
         write_figure(points, item, results, remarks)
         return
-    measured = measure(item["rows"], cells, failures)
+    measured = measure(item["rows"], records, failures)
     _require_all(measured, results, with_gaps)
-    measurements = derive(measured, item["derived"])
+    measurements = derive(measured, item["derived"], records)
     if item["kind"] == "table":
         from raat_sweep.numbers.best import BEST_SENTENCE, notes_on_best
+        from raat_sweep.numbers.images import IMAGES_SENTENCE, notes_on_images
         from raat_sweep.tables.files import write_table
 
         warnings = notes_on_best(item["rows"], cells) if item["checkpoint"] == "best" else []
-        footnotes = [*remarks, (BEST_SENTENCE, warnings)]
+        images = notes_on_images(measured, records)
+        footnotes = [*remarks, (IMAGES_SENTENCE, images), (BEST_SENTENCE, warnings)]
         write_table(measurements, item, results, footnotes, cells_of(remarks[1][1]))
     else:
         from raat_sweep.comparison.files import write_comparison
 
-        write_comparison(measurements, item, results, remarks)
+        write_comparison(measurements, item, results, records, remarks)
 
 
 def _require_all(measured: pd.DataFrame, results: Path, with_gaps: bool) -> None:

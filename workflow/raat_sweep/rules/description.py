@@ -75,7 +75,8 @@ def _metrics_of(plan: Plan, name: str) -> list[str]:
 
 
 def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description:
-    tables = {table: plan.config.items[table] for table in item.published}
+    config = plan.config
+    tables = {table: config.items[table] for table in item.published}
     planned = plan.comparisons[name]
     return {
         "published": planned.published_rows,
@@ -90,7 +91,7 @@ def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description
             for table_name, table in tables.items()
             if isinstance(table, Table)
         },
-        "claims": [claim.model_dump(mode="json") for claim in planned.claims],
+        "claims": [claim.described(config) for claim in planned.claims],
         "test": item.test,
         "level": item.level,
     }

@@ -232,7 +232,10 @@ def _caption(
         "Bold: best mean of a column in each block of rows",
     ]
     if ours:
-        sentences.append(f"↑ (%): the best of {listed(ours)} relative to the best of the others")
+        sentences.append(
+            f"↑ (%): the best of {listed(ours)} relative to the best of the others, on the "
+            f"same images"
+        )
     if len(cited):
         paths = listed(dict.fromkeys(cited["path"]))
         sentences.append(f"{CITED} as published ({paths}), not measured here")
