@@ -27,7 +27,12 @@ def write_record(
         index=places,
         label=np.zeros(len(correct), dtype=np.int32),
         prediction=1 - np.array(correct, dtype=np.int32),
-        metadata={"checkpoint": "best", "weights_sha256": "best", **metadata},
+        metadata={
+            "attack": {"kind": "clean"},
+            "checkpoint": "best",
+            "weights_sha256": "best",
+            **metadata,
+        },
     )
     made.write(CellFolder(cells / cell).record(name))
     return made

@@ -1,6 +1,7 @@
 localrules:
     table,
     figure,
+    classes,
     comparison,
     cells,
 
@@ -46,6 +47,31 @@ rule figure:
         "../../envs/raat.yaml"
     params:
         item=lambda wildcards: describe(PLAN, wildcards.figure),
+    script:
+        "../scripts/build_item.py"
+
+
+rule classes:
+    input:
+        lambda wildcards: sources(wildcards.classes),
+    output:
+        csv=f"{RESULTS}/{{classes}}.csv",
+        confusion=f"{RESULTS}/{{classes}}.confusion.csv",
+        markdown=f"{RESULTS}/{{classes}}.md",
+        cells=f"{RESULTS}/{{classes}}.cells.csv",
+        png=report(
+            f"{RESULTS}/{{classes}}.png",
+            caption="../report/classes.rst",
+            category="Classes",
+            labels={"figure": "{classes}"},
+        ),
+        pdf=f"{RESULTS}/{{classes}}.pdf",
+    log:
+        f"{RESULTS}/logs/aggregate/{{classes}}.log",
+    conda:
+        "../../envs/raat.yaml"
+    params:
+        item=lambda wildcards: describe(PLAN, wildcards.classes),
     script:
         "../scripts/build_item.py"
 

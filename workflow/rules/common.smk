@@ -58,6 +58,7 @@ wildcard_constraints:
     dataset="|".join(PLAN.prepared) or "(?!)",
     table="|".join(PLAN.items_of("table")) or "(?!)",
     figure="|".join(PLAN.items_of("figure")) or "(?!)",
+    classes="|".join(PLAN.items_of("classes")) or "(?!)",
     comparison="|".join(PLAN.items_of("comparison")) or "(?!)",
 
 
@@ -173,11 +174,11 @@ def shards_of(wildcards):
 
 
 def unfinished_items():
-    """Jobs of tables, figures and comparisons that were asked for and not made, by name."""
+    """Jobs that make items of the config, and that were asked for and not made, by name."""
     return {
         str(job.wildcards[0]): job
         for job in workflow.dag.needrun_jobs()
-        if job.rule.name in ("table", "figure", "comparison")
+        if job.rule.name in ("table", "figure", "classes", "comparison")
     }
 
 

@@ -8,11 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from raat_core.specs.threat_model import NORM_SYMBOLS
 from raat_sweep.comparison.blocks import Block
 from raat_sweep.comparison.published import GAIN
-from raat_sweep.numbers.formatting import GAP, records, rounded, signed, with_spread
-from raat_sweep.numbers.gaps import Footnotes, Note, notes_on_gaps
+from raat_sweep.numbers.formatting import (
+    GAP,
+    in_place,
+    method_of,
+    records,
+    rounded,
+    signed,
+    with_spread,
+)
+from raat_sweep.numbers.gaps import Footnotes, in_words, notes_on_gaps
 
 
 def page_of(
@@ -51,7 +58,7 @@ def page_of(
     page += _gaps(measurements, item["metrics"])
     for sentence, notes in remarks:
         if notes:
-            page += ["## Remarks", sentence, *map(_note, notes)]
+            page += ["## Remarks", sentence, *map(in_words, notes)]
     return page
 
 
@@ -59,14 +66,7 @@ def _gaps(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Block]:
     """Why numbers are missing, as below a table."""
     once = measurements.drop_duplicates(["cell", "metric", "record"])
     notes = notes_on_gaps(once[once["metric"].isin(titles)], titles)
-    return ["## Gaps", *map(_note, notes)] if notes else []
-
-
-def _note(note: Note) -> str:
-    cells = (
-        f"{cell}{detail}" + (f", log {log}" if log else "") for cell, detail, log in note.cells
-    )
-    return f"{note.reason}: {'; '.join(cells)}"
+    return ["## Gaps", *map(in_words, notes)] if notes else []
 
 
 def _unmatched(described: Mapping[str, Any]) -> str:
@@ -113,7 +113,7 @@ def _claims_table(claims: pd.DataFrame, titles: Mapping[str, str]) -> Block:
     rows = [
         [
             _claim(row["claim"], row["source"]),
-            _where(row),
+            in_place(row),
             f"{row['left']}: {rounded(row['left_mean'])}",
             f"{row['right']}: {rounded(row['right_mean'])}",
             f"{signed(row['difference'])} {titles[row['metric']]}"
@@ -145,11 +145,10 @@ def _numbers_table(rows: pd.DataFrame, titles: Mapping[str, str]) -> Block:
     lines = []
     for row in records(rows):
         is_gain = row["method"] == GAIN
-        variant = f" ({row['variant']})" if row["variant"] not in ("", "paper") else ""
         lines.append(
             [
-                _where(row),
-                f"{row['method']}{variant}",
+                in_place(row),
+                method_of(row),
                 titles[row["metric"]],
                 with_spread(row["published_mean"], row["published_std"]),
                 with_spread(row["mean"], row["std"]),
@@ -170,11 +169,6 @@ def _tally(rows: pd.DataFrame) -> str:
         f"{len(measured)} of {len(numbers)} numbers are measured, {within} of them within the "
         f"spread of both."
     )
-
-
-def _where(row: Mapping[str, Any]) -> str:
-    ball = f"{NORM_SYMBOLS.get(row['norm'], row['norm'])} {row['epsilon']}"
-    return f"{row['dataset']}, {row['architecture']}, {ball}"
 
 
 def _probability(p: float) -> str:

@@ -15,7 +15,7 @@ from raat_core.validation import explain, suggest
 from raat_sweep.config.attacks import AttackEntry
 from raat_sweep.config.fields import ConfigFields
 from raat_sweep.config.grid import Grid
-from raat_sweep.config.items import Comparison, Figure, Item, Table
+from raat_sweep.config.items import Classes, Comparison, Figure, Item, Table
 from raat_sweep.config.needs import check_needs
 from raat_sweep.config.varied_attacks import check_varied_attacks
 
@@ -38,6 +38,8 @@ def check_agreement(config: ConfigFields) -> None:
     for name, item in config.items.items():
         if isinstance(item, Comparison):
             _check_comparison(config, name, item)
+        if isinstance(item, Classes):
+            _check_confusion(config, name, item)
     _check_selections(config)
     _check_attacks(config)
     check_varied_attacks(config)
@@ -121,6 +123,13 @@ def _check_comparison(config: ConfigFields, name: str, comparison: Comparison) -
         for name_of_side, side in claim.sides.items():
             if side.item != claim.item or side.panel != claim.panel:
                 _require_place(config, f"{where}.{name_of_side}", str(side.item), side.panel)
+
+
+def _check_confusion(config: ConfigFields, name: str, item: Classes) -> None:
+    """Of attacks that are run for its columns, so that none is run for it alone."""
+    known = dict.fromkeys(config.attacks_of(item.metrics))
+    for attack in item.confusion:
+        _require(f"items.{name}.confusion", attack, known)
 
 
 def _check_attacks(config: ConfigFields) -> None:

@@ -20,7 +20,7 @@ from raat_sweep.config.attacks import AttackEntry, DerivedEntry
 from raat_sweep.config.data_sets import ImageFolderEntry
 from raat_sweep.config.defaults import DEFAULTS
 from raat_sweep.config.grid import Grid
-from raat_sweep.config.items import Item
+from raat_sweep.config.items import Classes, Item
 from raat_sweep.config.recipes import RecipeEntry, SelectionEntry
 from raat_sweep.config.threat_models import ThreatModelEntry
 
@@ -80,7 +80,8 @@ class ConfigFields(Frozen):
     )
     items: dict[str, Item] = Field(
         default_factory=dict,
-        description="Tables, figures and comparisons by name, which is their file name.",
+        description="Tables, figures, accuracies by class and comparisons by name, which is their "
+        "file name.",
     )
 
     @model_validator(mode="before")
@@ -123,6 +124,11 @@ class ConfigFields(Frozen):
         """The attacks that some metrics are made of, none twice."""
         parts = (self.derived[m].of if m in self.derived else (m,) for m in metrics)
         return tuple(dict.fromkeys(attack for some in parts for attack in some))
+
+    def confused_in(self, item: Classes) -> tuple[str, ...]:
+        """The attacks under which an item counts true and predicted classes."""
+        attacks = [metric for metric in item.metrics if metric in self.attacks]
+        return item.confusion or tuple(attacks[-1:])
 
     def grids(self) -> Iterator[tuple[str, Grid]]:
         """Every grid with its place in the config."""

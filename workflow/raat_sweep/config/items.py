@@ -1,4 +1,4 @@
-"""What a config may ask for: tables, figures and comparisons."""
+"""What a config may ask for: tables, figures, accuracies by class and comparisons."""
 
 from __future__ import annotations
 
@@ -139,6 +139,36 @@ class Figure(_Item):
         ]
 
 
+class Classes(_Item):
+    """The accuracy on every class, and which classes are taken for which."""
+
+    kind: Literal["classes"] = "classes"
+    grids: tuple[Grid, ...] = Field(min_length=1, description="What the rows are made of.")
+    metrics: tuple[str, ...] = Field(
+        min_length=1, description="Columns: names from `attacks` or `derived`."
+    )
+    confusion: tuple[str, ...] = Field(
+        (),
+        description="Attacks under which true and predicted classes are counted, among those that "
+        "`metrics` are made of; without, the last one of `metrics` that is an attack.",
+    )
+    checkpoint: Checkpoint = Field("best", description="Which weights are reported.")
+
+    def grids_at(self, where: str) -> list[tuple[str, Grid]]:
+        """See `_Item`."""
+        return [(f"{where}.grids.{i}", grid) for i, grid in enumerate(self.grids)]
+
+    def metrics_at(self, where: str) -> list[tuple[str, Sequence[str]]]:
+        """See `_Item`."""
+        return [(f"{where}.metrics", self.metrics)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Classes:
+        refuse_repeats("metrics", self.metrics)
+        refuse_repeats("confusion", self.confusion)
+        return self
+
+
 class Comparison(_Item):
     """Measured against published numbers, and claims with their tests."""
 
@@ -166,7 +196,7 @@ class Comparison(_Item):
 
 
 Item: TypeAlias = Annotated[
-    Table | Figure | Comparison,
+    Table | Figure | Classes | Comparison,
     Field(discriminator="kind"),
-    of_kind("table", "figure", "comparison"),
+    of_kind("table", "figure", "classes", "comparison"),
 ]

@@ -39,14 +39,22 @@ def write_figure(
     summary = summarise_figure(points)
     with rc_context(STYLE):
         figure = draw(summary, item, remarks)
-        # Without dates and versions, equal figures are equal files.
-        nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-        png = _saved(figure, "png", dpi=200, metadata={"Software": None})
-        pdf = _saved(figure, "pdf", metadata={**nothing, "Title": item["title"]})
-    name = item["name"]
-    write_text(results / f"{name}.csv", _csv(summary))
-    write_bytes(results / f"{name}.pdf", pdf)
-    write_bytes(results / f"{name}.png", png)
+        write_text(results / f"{item['name']}.csv", _csv(summary))
+        save(figure, item, results)
+
+
+def save(figure: Figure, item: Mapping[str, Any], results: Path) -> None:
+    """Write `NAME.pdf` and `NAME.png`, under matplotlib's settings in force.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    # Without dates and versions, equal figures are equal files.
+    nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    png = _saved(figure, "png", dpi=200, metadata={"Software": None})
+    pdf = _saved(figure, "pdf", metadata={**nothing, "Title": item["title"]})
+    write_bytes(results / f"{item['name']}.pdf", pdf)
+    write_bytes(results / f"{item['name']}.png", png)
 
 
 def _saved(figure: Figure, file_format: str, **options: Any) -> bytes:

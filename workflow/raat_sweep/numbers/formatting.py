@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pandas as pd
+
+from raat_core.specs.threat_model import NORM_SYMBOLS
 
 GAP = "–"
 """Where there is no value."""
@@ -35,6 +37,18 @@ def with_spread(mean: float, std: float) -> str:
 def markdown_text(text: str) -> str:
     """Plain text in GitHub's Markdown, on one line."""
     return re.sub(r"([\\`*_|<\[\]])", r"\\\1", re.sub(r"\s*\n\s*", " ", text))
+
+
+def in_place(row: Mapping[str, Any]) -> str:
+    """Data set, architecture and ball of a row: `Digits, ResNet-mini, ℓ∞ 8/255`."""
+    ball = f"{NORM_SYMBOLS.get(row['norm'], row['norm'])} {row['epsilon']}"
+    return f"{row['dataset']}, {row['architecture']}, {ball}"
+
+
+def method_of(row: Mapping[str, Any]) -> str:
+    """The method of a row, with its variant if that is not the paper's."""
+    variant = f" ({row['variant']})" if row["variant"] not in ("", "paper") else ""
+    return f"{row['method']}{variant}"
 
 
 def listed(words: Iterable[object]) -> str:

@@ -68,6 +68,14 @@ def in_a_caption(sentence: str, notes: Sequence[Note]) -> str:
     return f"{sentence} {'; '.join(parts)}"
 
 
+def in_words(note: Note) -> str:
+    """On one line, for a page."""
+    cells = (
+        f"{cell}{detail}" + (f", log {log}" if log else "") for cell, detail, log in note.cells
+    )
+    return f"{note.reason}: {'; '.join(cells)}"
+
+
 def notes_on_gaps(measurements: pd.DataFrame, titles: Mapping[str, str]) -> list[Note]:
     """The reasons why numbers are missing, each with its cells."""
     gaps = measurements[measurements["accuracy"].isna()]

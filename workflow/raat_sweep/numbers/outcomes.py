@@ -28,6 +28,8 @@ class Outcomes:
     """SHA-256 of the data set, where the record says it."""
     index: Integers
     """(N,) positions in the test set."""
+    label: Integers
+    """(N,) true classes."""
     correct: Correct
     """(P, N) by attack and image."""
 
@@ -37,7 +39,7 @@ class Outcomes:
             return self
         order = np.argsort(self.index, kind="stable")
         places = order[np.searchsorted(self.index, index, sorter=order)]
-        return Outcomes(self.data, index, self.correct[:, places])
+        return Outcomes(self.data, index, self.label[places], self.correct[:, places])
 
     def accuracy(self, kind: str = "mean") -> float:
         """In percent; NaN without images. See `combining.accuracy_of`."""
@@ -68,8 +70,9 @@ def together(several: Sequence[Outcomes]) -> Outcomes:
     """All attacks, over the images that all of them have."""
     index = common_images(several)
     known = [each.data for each in several if each.data is not None]
-    correct = np.concatenate([each.on(index).correct for each in several])
-    return Outcomes(known[0] if known else None, index, correct)
+    chosen = [each.on(index) for each in several]
+    correct = np.concatenate([each.correct for each in chosen])
+    return Outcomes(known[0] if known else None, index, chosen[0].label, correct)
 
 
 class Records:
@@ -79,7 +82,8 @@ class Records:
         self.cells = cells
         self._manifests: dict[str, dict[str, Any]] = {}
         self._outcomes: dict[tuple[str, str], Outcomes] = {}
-        self._indices: dict[bytes, Integers] = {}
+        self._equal: dict[bytes, Integers] = {}
+        """Positions and classes, which many records share."""
 
     def folder(self, cell: str) -> CellFolder:
         """Of a cell by name."""
@@ -126,9 +130,9 @@ class Records:
             UserError: as `Record.read`.
         """
         found = Record.read(self.folder(cell).record(record))
-        index = self._indices.setdefault(found.index.tobytes(), found.index)
+        index, label = (self._equal.setdefault(a.tobytes(), a) for a in (found.index, found.label))
         data = found.metadata.get("data_sha256")
-        self._outcomes[cell, record] = Outcomes(data, index, found.correct[np.newaxis])
+        self._outcomes[cell, record] = Outcomes(data, index, label, found.correct[np.newaxis])
         return found
 
     def outcomes(self, cell: str, record: str) -> Outcomes:

@@ -9,16 +9,20 @@ from typing import Any
 
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Checkpoint
+from raat_core.errors import UserError
 from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import format_fraction, parse
 from raat_sweep.config.attacks import Changes
 from raat_sweep.config.balls import LENGTHS, as_written, radius
 from raat_sweep.config.config import Config
 from raat_sweep.config.grid import OF_ATTACKS, Grid
-from raat_sweep.config.items import Figure, Panel, Table
+from raat_sweep.config.items import Classes, Figure, Panel, Table
 from raat_sweep.plan.data_sets import DataSets
 from raat_sweep.plan.needs import NamedNeeds
 from raat_sweep.plan.points import Part, Point, distinct_points
+
+MOST_ROWS_BY_CLASS = 40
+"""Of axes in one figure; images of more than 65,536 pixels a side cannot be written."""
 
 
 class Grids:
@@ -36,6 +40,20 @@ class Grids:
         """
         return [self._part("", table, f"items.{name}", table.checkpoint)]
 
+    def parts_of_classes(self, name: str, item: Classes) -> list[Part]:
+        """The one part of accuracies by class.
+
+        Raises:
+            UserError: as `parts_of_table`, or there are more rows than a figure has place for.
+        """
+        part = self._part("", item, f"items.{name}", item.checkpoint)
+        if len(part.rows) > MOST_ROWS_BY_CLASS:
+            raise UserError(
+                f"items.{name}: {len(part.rows)} rows; its figure has place for at most "
+                f"{MOST_ROWS_BY_CLASS}: make several items of it"
+            )
+        return [part]
+
     def parts_of_figure(self, name: str, figure: Figure) -> list[Part]:
         """A part for each panel.
 
@@ -47,7 +65,9 @@ class Grids:
             for letter, panel in figure.panels.items()
         ]
 
-    def _part(self, letter: str, shown: Table | Panel, where: str, checkpoint: Checkpoint) -> Part:
+    def _part(
+        self, letter: str, shown: Table | Classes | Panel, where: str, checkpoint: Checkpoint
+    ) -> Part:
         over_epochs = isinstance(shown, Panel) and shown.x == "epoch"
         attacks = () if over_epochs else self._config.attacks_of(shown.metrics)
         part = Part(letter, shown, list(self._points(where, shown.grids)), attacks, checkpoint)

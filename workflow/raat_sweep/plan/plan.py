@@ -10,7 +10,7 @@ from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.errors import UserError
 from raat_sweep.config.config import Config
-from raat_sweep.config.items import Comparison, Figure, Table
+from raat_sweep.config.items import Classes, Comparison, Figure, Table
 from raat_sweep.plan.attack_jobs import AttackJobs
 from raat_sweep.plan.attacks import Asked, Attacks
 from raat_sweep.plan.comparisons import PlannedComparison, plan_comparison
@@ -61,6 +61,8 @@ class Plan:
                 if item.cited is not None:
                     self._published.read(item.cited, f"items.{name}.cited")
                 parts[name] = grids.parts_of_table(name, item)
+            elif isinstance(item, Classes):
+                parts[name] = grids.parts_of_classes(name, item)
             elif isinstance(item, Figure):
                 parts[name] = grids.parts_of_figure(name, item)
         return parts
@@ -75,7 +77,7 @@ class Plan:
         }
 
     def items_of(self, kind: str) -> list[str]:
-        """Names of the tables, figures or comparisons."""
+        """Names of the items of a kind."""
         return [name for name, item in self.config.items.items() if item.kind == kind]
 
     def jobs_of(self, name: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from raat_core.errors import UserError
 from raat_core.validation import format_fraction
 from raat_sweep.config.attacks import Changes
 from raat_sweep.config.grid import OF_ATTACKS
-from raat_sweep.config.items import Panel, Table
+from raat_sweep.config.items import Classes, Panel, Table
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Part:
-    """A table, one panel of a figure, or what a comparison needs of them, and its cells."""
+    """A table, one panel of a figure, or what a comparison needs of them, and its cells.
+
+    An item of accuracies by class has the rows of a table.
+    """
 
     name: str
     """The panel's letter; of a comparison, the table, or the number of the claim and its
     side, as in `0.left`; else empty."""
-    shown: Table | Panel
+    shown: Table | Classes | Panel
     points: list[Point]
     attacks: tuple[str, ...]
     """Names of the attacks on its cells; curves over epochs need none."""
@@ -71,7 +74,7 @@ class Part:
     def place_of(self, point: Point) -> dict[str, Any]:
         """Where a point stands in the table or panel, but for the seed and the metric."""
         panel = self.shown
-        if isinstance(panel, Table):
+        if not isinstance(panel, Panel):
             return point.row
         label = panel.labels.get(point.label, point.label)
         if panel.x == "method":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import require_whole_history
 from raat_core.cells.manifest import read_manifest
+from raat_core.data.cache import data_root
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_sweep.monitor.failures import Failures
@@ -20,6 +21,9 @@ from raat_sweep.rules.description import Description, describe, product_names
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from raat_sweep.numbers.gaps import Footnotes
+    from raat_sweep.numbers.outcomes import Records
 
 
 def build(item: Description, *, with_gaps: bool = True) -> None:
@@ -40,10 +44,12 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
         return
     # pandas and matplotlib take a second to import, which building the graph does not need.
     from raat_sweep.numbers.accuracies import measure
+    from raat_sweep.numbers.best import BEST_SENTENCE, notes_on_best
     from raat_sweep.numbers.code import CODE_SENTENCE, notes_on_code
     from raat_sweep.numbers.curves import measure_figure, points_of
     from raat_sweep.numbers.derived import derive
     from raat_sweep.numbers.flags import FLAGS_SENTENCE, cells_of, notes_on_flags
+    from raat_sweep.numbers.images import IMAGES_SENTENCE, notes_on_images
     from raat_sweep.numbers.outcomes import Records
 
     cells, failures = results / "cells", Failures(results, item.get("needs"))
@@ -62,20 +68,36 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
         return
     measured = measure(item["rows"], records, failures)
     _require_all(measured, results, with_gaps)
+    remarks.append((IMAGES_SENTENCE, notes_on_images(measured, records)))
     measurements = derive(measured, item["derived"], records)
-    if item["kind"] == "table":
-        from raat_sweep.numbers.best import BEST_SENTENCE, notes_on_best
-        from raat_sweep.numbers.images import IMAGES_SENTENCE, notes_on_images
-        from raat_sweep.tables.files import write_table
-
-        warnings = notes_on_best(item["rows"], cells) if item["checkpoint"] == "best" else []
-        images = notes_on_images(measured, records)
-        footnotes = [*remarks, (IMAGES_SENTENCE, images), (BEST_SENTENCE, warnings)]
-        write_table(measurements, item, results, footnotes, cells_of(remarks[1][1]))
-    else:
+    if item["kind"] == "comparison":
         from raat_sweep.comparison.files import write_comparison
 
         write_comparison(measurements, item, results, records, remarks)
+        return
+    warnings = notes_on_best(item["rows"], cells) if item["checkpoint"] == "best" else []
+    footnotes = [*remarks, (BEST_SENTENCE, warnings)]
+    if item["kind"] == "classes":
+        _build_classes(measurements, item, records, footnotes)
+        return
+    from raat_sweep.tables.files import write_table
+
+    write_table(measurements, item, results, footnotes, cells_of(remarks[1][1]))
+
+
+def _build_classes(
+    measurements: pd.DataFrame, item: Description, records: Records, footnotes: Footnotes
+) -> None:
+    from raat_sweep.figures.by_class import write_figure_of_classes
+    from raat_sweep.numbers.by_class import measure_classes, measure_confusions
+    from raat_sweep.tables.by_class import write_classes
+
+    sources = item["datasets"], records, data_root()
+    accuracies = measure_classes(measurements, list(item["metrics"]), item["derived"], *sources)
+    confusions = measure_confusions(measurements, list(item["confusion"]), *sources)
+    results = Path(item["results"])
+    write_classes(measurements, accuracies, confusions, item, results, footnotes)
+    write_figure_of_classes(accuracies, confusions, item, results)
 
 
 def _require_all(measured: pd.DataFrame, results: Path, with_gaps: bool) -> None:

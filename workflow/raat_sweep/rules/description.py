@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from raat_sweep.config.items import Comparison, Table
+from raat_core.cells.catalogue import DATA_SETS
+from raat_sweep.config.items import Classes, Comparison, Table
 from raat_sweep.plan.plan import Plan
 from raat_sweep.plan.protocol import other_balls, protocol_of
 from raat_sweep.plan.selections import best_in_short, robust_title
@@ -19,6 +20,9 @@ def product_names(plan: Plan, name: str) -> list[str]:
         return [f"{name}.csv", f"{name}.claims.csv", f"{name}.md", f"{name}.html"]
     if isinstance(item, Table):
         return [f"{name}.csv", f"{name}.md", f"{name}.tex", f"{name}.cells.csv"]
+    if isinstance(item, Classes):
+        kinds = ("csv", "confusion.csv", "md", "cells.csv", "png", "pdf")
+        return [f"{name}.{kind}" for kind in kinds]
     return [f"{name}.png", f"{name}.pdf", f"{name}.csv"]
 
 
@@ -54,6 +58,8 @@ def describe(plan: Plan, name: str) -> Description:
         cited = {"path": item.cited, "rows": plan.cited_rows(name)} if item.cited else None
         metrics = {metric: config.titles[metric] for metric in item.metrics}
         return {**common, "metrics": metrics, "ours": list(item.ours), "cited": cited}
+    if isinstance(item, Classes):
+        return {**common, **_describe_classes(plan, name, item)}
     common["metrics"]["robust"] = robust_title(plan.items[name])
     panels = {
         letter: panel.model_dump(mode="json", include={"title", "x", "x_label", "metrics"})
@@ -65,13 +71,27 @@ def describe(plan: Plan, name: str) -> Description:
 def _metrics_of(plan: Plan, name: str) -> list[str]:
     """The metrics that an item shows, derived ones among them."""
     item = plan.config.items[name]
-    if isinstance(item, Table):
+    if isinstance(item, Table | Classes):
         return list(item.metrics)
     if isinstance(item, Comparison):
         tables = (plan.config.items[table] for table in item.published)
         shown = [metric for t in tables if isinstance(t, Table) for metric in t.metrics]
         return [*shown, *(claim.metric for claim in item.claims)]
     return [metric for panel in item.panels.values() for metric in panel.metrics]
+
+
+def _describe_classes(plan: Plan, name: str, item: Classes) -> Description:
+    config, cells = plan.config, plan.items[name].cells
+    confusion = config.confused_in(item)
+    return {
+        "metrics": {metric: config.titles[metric] for metric in item.metrics},
+        "confusion": {attack: config.titles[attack] for attack in confusion},
+        # By title, as rows name their data set.
+        "datasets": {
+            DATA_SETS[cell.dataset].title: [cell.dataset, DATA_SETS[cell.dataset].classes]
+            for cell in cells
+        },
+    }
 
 
 def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description:
