@@ -24,6 +24,7 @@ from raat_core.cells.needs import require_needs
 from raat_core.cells.spec import read_cell, write_spec
 from raat_core.commands.options import make_parser
 from raat_core.commands.show import best_lines, describe
+from raat_core.commands.show_record import describe_record
 from raat_core.cost.timing import hardware_name
 from raat_core.data.cache import data_root
 from raat_core.data.image_folder import describe_folder
@@ -234,6 +235,9 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     path = Path(options.cell)
+    if path.suffix == ".safetensors":
+        print(describe_record(path))
+        return
     if not path.is_dir():
         cell = parse(Cell, *_read_data(options.cell))
         described: dict[str, Any] = {"name": cell.name, **cell.to_json()}

@@ -30,7 +30,7 @@ def make_parser(description: str | None) -> Parser:
     _run(add("run", "train a cell, then attack it, in one process"))
     _measure(add("measure", "time this machine's GPU or CPU, so that a plan can tell hours"))
     _data(add("data", "download, decode and verify a data set ahead of jobs"))
-    _show(add("show", "describe a cell's folder or spec"))
+    _show(add("show", "describe a cell's folder, a record in it, or a spec"))
     _check(add("check", "try what a plugin registers, on a few images of digits"))
     return parser
 
@@ -108,7 +108,9 @@ def _data(command: argparse.ArgumentParser) -> None:
 
 
 def _show(command: argparse.ArgumentParser) -> None:
-    command.add_argument("cell", help="a cell's folder, or a spec as for train")
+    command.add_argument(
+        "cell", help="a cell's folder, the .safetensors file of a record, or a spec as for train"
+    )
     _add_plugins(command)
 
 

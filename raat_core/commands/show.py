@@ -12,6 +12,7 @@ from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import read_history
 from raat_core.cells.manifest import read_manifest, warnings_in
 from raat_core.cells.spec import read_cell
+from raat_core.commands.show_record import RANDOM_STARTS, is_of_history
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.suspicion import suspicions
@@ -41,6 +42,9 @@ def describe(folder: CellFolder) -> str:
         line = f"{record.accuracy:.2f}% of {len(record.index)} test images"
         lines.append(f"{path.stem}: {_label(cell, record)}{line}")
         lines += [f"  {line}" for line in _extension_lines(record.metadata)]
+    if any(is_of_history(record.metadata["attack"], cell) for record in records):
+        robust = cell.selection.robust_label(cell.threat_model)
+        lines.append(f"{robust} in the history: {RANDOM_STARTS}")
     return "\n".join([*lines, *_suspicions(records)])
 
 

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from raat_core.commands.arguments import Parser
+from raat_core.commands.arguments import Parser, whole_number
 from raat_core.errors import UserError
 from raat_core.validation import one_line
 from raat_sweep.commands.plan import show_plan
 from raat_sweep.commands.show import show_results
+from raat_sweep.commands.trace import trace
 from raat_sweep.commands.watch import DEFAULT_CONFIG, watch
 from raat_sweep.config.generated import write_reference
 
@@ -42,6 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     ahead.set_defaults(
         run=lambda options: print(show_plan(options.config, options.items, options.gpu))
+    )
+    tracing = commands.add_parser("trace", help="where a number of a table comes from")
+    tracing.add_argument("table", type=Path, help="one of its files, as results/table1.csv")
+    tracing.add_argument(
+        "--row",
+        nargs="+",
+        default=[],
+        metavar="WORD",
+        help="the method's label; if need be data set, architecture, norm, epsilon, variant, too",
+    )
+    tracing.add_argument("--column", metavar="TITLE", help="the column's title or metric")
+    tracing.add_argument("--seed", type=whole_number(2**31 - 1, 0), help="this one alone")
+    tracing.set_defaults(
+        run=lambda options: print(trace(options.table, options.row, options.column, options.seed))
     )
     reference = commands.add_parser("reference", help="write config/defaults.yaml and the schemas")
     reference.add_argument("root", type=Path, nargs="?", default=Path())

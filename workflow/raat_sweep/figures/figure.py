@@ -142,7 +142,9 @@ def _caption(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Footnotes)
     epochs = {letter for letter, panel in item["panels"].items() if panel["x"] == "epoch"}
     is_curve = measured["panel"].isin(epochs)
     if is_curve.any():
-        sentences.append(f"Curves over epochs: accuracy on the {item['selection']['split']} split")
+        starts = "" if is_curve.all() else ", attacked from other random starts than other panels"
+        split = item["selection"]["split"]
+        sentences.append(f"Curves over epochs: accuracy on the {split} split{starts}")
     if not is_curve.all():
         images = _images(measured[~is_curve], item["metrics"])
         start = "Other panels" if is_curve.any() else "Points"

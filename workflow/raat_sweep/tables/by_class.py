@@ -23,6 +23,7 @@ from raat_sweep.numbers.formatting import (
     with_spread,
 )
 from raat_sweep.numbers.gaps import Footnotes, in_words, notes_on_gaps
+from raat_sweep.tables.files import with_titles
 
 MOST_LISTED = 20
 """Classes whose accuracies stand on the page; the CSV has them all."""
@@ -55,7 +56,7 @@ def write_classes(
     name = item["name"]
     write_text(results / f"{name}.csv", to_csv(table_of(accuracies, list(item["metrics"]))))
     write_text(results / f"{name}.confusion.csv", to_csv(table_of_confusions(confusions)))
-    write_text(results / f"{name}.cells.csv", to_csv(measurements))
+    write_text(results / f"{name}.cells.csv", to_csv(with_titles(measurements, item["metrics"])))
     page = _page(measurements, accuracies, confusions, item, footnotes)
     write_text(results / f"{name}.md", "\n".join(page) + "\n")
 

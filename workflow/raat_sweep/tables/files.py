@@ -58,10 +58,19 @@ def write_table(
         measured = summary.assign(source="measured")
         published = cited.drop(columns="path").assign(flagged=False)
         summary = pd.concat([published, measured])[measured.columns]
-    write_text(results / f"{name}.cells.csv", to_csv(measurements))
+    write_text(results / f"{name}.cells.csv", to_csv(with_titles(measurements, titles)))
     write_text(results / f"{name}.csv", to_csv(summary))
     write_text(results / f"{name}.tex", to_latex(layout, f"tab:{name}"))
     write_text(results / f"{name}.md", to_markdown(layout))
+
+
+def with_titles(measurements: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """With the titles of columns behind the metrics; of what has no column the metric's name."""
+    shown = measurements["metric"].map(lambda metric: titles.get(metric, metric))
+    place = measurements.columns.get_loc("metric")
+    found = measurements.copy()
+    found.insert(int(str(place)) + 1, "title", shown)
+    return found
 
 
 def _protocol(item: Mapping[str, Any]) -> str:
