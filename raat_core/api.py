@@ -1,4 +1,4 @@
-"""The way in from a notebook: train a cell, attack it, load its model.
+"""The way in from a notebook: train a cell, attack it, load its model, hand it on.
 
 from pathlib import Path
 from raat_core import api
@@ -6,6 +6,7 @@ from raat_core import api
 cell = api.cell({"dataset": "digits", "architecture": "resnet-mini", "method": "raat", ...})
 folder = api.train(cell, Path("results/cells") / cell.name)
 summary = api.attack(folder, api.standard_attacks(cell.threat_model))
+api.export(folder, Path("my-model"), "state-dict")
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from raat_core.errors import UserError
 from raat_core.evaluation.join import join_cell
 from raat_core.evaluation.parts import Shard
 from raat_core.evaluation.run import evaluate_cell, load_model
+from raat_core.exporting.export import export_cell
+from raat_core.exporting.forms import Form
 from raat_core.files.locks import exclusive
 from raat_core.interface.plugins import load_plugin
 from raat_core.training.loop import Training
@@ -47,6 +50,7 @@ __all__ = [
     "Shard",
     "attack",
     "cell",
+    "export",
     "join",
     "load",
     "load_data_set",
@@ -203,6 +207,21 @@ def load(folder: Path, checkpoint: Checkpoint = "best", device: str = "auto") ->
     cell_folder = CellFolder(folder)
     weights = read_weights(cell_folder, checkpoint)
     return load_model(read_cell(cell_folder), weights, pick_device(device))
+
+
+def export(
+    folder: Path,
+    to: Path,
+    form: Form = "state-dict",
+    *,
+    checkpoint: Checkpoint = "best",
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Hand a trained cell's model on: files that need nothing of this package, and a model card.
+
+    Arguments, result and errors as for `raat_core.exporting.export.export_cell`.
+    """
+    return export_cell(CellFolder(folder), to, form, checkpoint, name)
 
 
 def pick_device(name: str) -> torch.device:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -58,14 +59,21 @@ def named_data_sets() -> list[str]:
     return [name for name in DATA_SETS if "@" not in name]
 
 
-def _function(place: str) -> Callable[..., Any]:
-    """The function at `module:function`, imported when it is called: its module needs torch."""
-    module, name = place.split(":")
+@dataclass(frozen=True)
+class FunctionAt:
+    """A function of this package, imported when it is called: its module needs torch."""
 
-    def call(*arguments: Any) -> Any:
-        return getattr(importlib.import_module(module), name)(*arguments)
+    module: str
+    name: str
 
-    return call
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function returns."""
+        return getattr(importlib.import_module(self.module), self.name)(*arguments)
+
+
+def _function(place: str) -> FunctionAt:
+    """The function at `module:function`."""
+    return FunctionAt(*place.split(":"))
 
 
 def _add_data_set(spec: DataSetSpec, place: str) -> None:

@@ -1,7 +1,8 @@
 """The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), and what goes with them.
 
 `join FOLDER` makes records of attacks in shards, `show ...` describes, `data NAME` prepares,
-`measure ...` times architectures for plans, `check FILE` tries extensions of your own.
+`measure ...` times architectures for plans, `export FOLDER` hands a model on, `check FILE` tries
+extensions of your own.
 
 torch is imported by the commands that need it, after their input was found good.
 """
@@ -248,6 +249,24 @@ def _show(options: argparse.Namespace) -> None:
     print(describe(CellFolder(path)))
 
 
+def _export(options: argparse.Namespace) -> None:
+    read_manifest(CellFolder(options.folder))
+    from raat_core import api
+
+    _prepare(threads=1)
+    done = api.export(
+        options.folder, options.to, options.form, checkpoint=options.checkpoint, name=options.name
+    )
+    read = done["read_back"]
+    again = (
+        "not read back: onnxruntime is not installed"
+        if read is None
+        else f"read back without this package, logits within {read['difference']:.2g}"
+    )
+    print(f"{options.to}: {', '.join(done['files'])}; {again}", flush=True)
+    _write_summary(options, done)
+
+
 def _check(options: argparse.Namespace) -> int:
     from raat_core.checking.check import checked
     from raat_core.checking.findings import exit_code
@@ -283,5 +302,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "measure": _measure,
     "data": _data,
     "show": _show,
+    "export": _export,
     "check": _check,
 }

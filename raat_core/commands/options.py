@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raat_core.commands.arguments import Parser, whole_number
 from raat_core.evaluation.parts import Shard
+from raat_core.exporting.forms import FORMS
 from raat_core.specs.precision import ARITHMETICS
 from raat_core.validation import LARGEST_COUNT
 
@@ -31,6 +32,8 @@ def make_parser(description: str | None) -> Parser:
     _measure(add("measure", "time this machine's GPU or CPU, so that a plan can tell hours"))
     _data(add("data", "download, decode and verify a data set ahead of jobs"))
     _show(add("show", "describe a cell's folder, a record in it, or a spec"))
+    _show(add("show", "describe a cell's folder or spec"))
+    _export(add("export", "write a trained model, and a model card, for others to load"))
     _check(add("check", "try what a plugin registers, on a few images of digits"))
     return parser
 
@@ -111,6 +114,18 @@ def _show(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "cell", help="a cell's folder, the .safetensors file of a record, or a spec as for train"
     )
+    _add_plugins(command)
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, help="the cell's folder")
+    command.add_argument("--to", type=Path, required=True, help="the folder to make")
+    command.add_argument(
+        "--as", dest="form", choices=FORMS, default="state-dict", help="default: state-dict"
+    )
+    command.add_argument("--checkpoint", choices=["best", "last"], default="best")
+    command.add_argument("--name", help="what the model is to be called; default: as the cell")
+    _add_summary(command)
     _add_plugins(command)
 
 
