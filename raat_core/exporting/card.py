@@ -152,7 +152,7 @@ def _trained(evidence: Evidence) -> str:
     data = DATA_SETS[cell.dataset]
     lines = [
         f"Data: {data.title}, {data.train_size:,} training and {data.test_size:,} test images, "
-        f"SHA-256 `{manifest.get('data_sha256', 'not kept')}`",
+        f"SHA-256 `{manifest.get('data_sha256') or 'not kept'}`",
     ]
     if cell.extra_data is not None:
         lines.append(f"Extra data: {cell.extra_data.dataset}")

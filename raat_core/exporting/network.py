@@ -66,8 +66,8 @@ def require_onnx() -> None:
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"form = onnx: needs the package{'s' * (len(missing) > 1)} {' and '.join(missing)}, not "
-            f"installed here: pip install {' '.join(missing)} onnxruntime"
+            f"form = onnx: needs {' and '.join(missing)}, not installed here: "
+            f"pip install {' '.join(missing)} onnxruntime"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -22,6 +22,7 @@ from raat_core.files.plugin_code import Loader
 from raat_core.interface.registry import register
 
 _Import: TypeAlias = ast.Import | ast.ImportFrom
+_IMPORTS = (ast.Import, ast.ImportFrom)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -75,7 +76,7 @@ class _Source:
         """Positions of the statements that make a name what it is."""
         self.imported: dict[str, tuple[_Import, ast.alias]] = {}
         for position, statement in enumerate(self.statements):
-            if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            if isinstance(statement, _IMPORTS):
                 for alias in statement.names:
                     bound = alias.asname or alias.name.partition(".")[0]
                     self.imported[bound] = (statement, alias)
@@ -83,14 +84,26 @@ class _Source:
                 for bound in _bound_by(statement):
                     self.defined.setdefault(bound, []).append(position)
 
-    def segment(self, position: int) -> str:
-        """A statement as it stands there, unregistered, with what is said of it below."""
+    def segment(self, position: int, without: Collection[ast.stmt]) -> str:
+        """A statement as it stands there, unregistered, with what is said of it below.
+
+        Args:
+            position: of the statement.
+            without: lines in it that are left out.
+        """
         statement = self.statements[position]
         lines = [f"@{ast.unparse(each)}" for each in self.decorators(statement)]
-        lines.append(ast.get_source_segment(self.text, statement) or ast.unparse(statement))
+        last = statement.end_lineno or statement.lineno
+        left_out = {
+            line
+            for each in without
+            for line in range(each.lineno, (each.end_lineno or each.lineno) + 1)
+        }
+        numbered = enumerate(self.text.splitlines()[statement.lineno - 1 : last], statement.lineno)
+        lines += [line for number, line in numbered if number not in left_out]
         after = self.statements[position + 1 : position + 2]
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and after and _is_text(after[0]):
-            lines.append(ast.unparse(after[0]))
+            lines += (ast.get_source_segment(self.text, after[0]) or "").splitlines()
         return "\n".join(lines)
 
     def decorators(self, statement: ast.stmt) -> list[ast.expr]:
@@ -105,9 +118,8 @@ class _Source:
             thing = getattr(thing, part, None)
         return thing is register
 
-    def import_of(self, name: str) -> tuple[ModuleType, ast.alias]:
-        """The module that a name is imported from, or that is imported by this name."""
-        statement, alias = self.imported[name]
+    def module_of(self, statement: _Import, alias: ast.alias) -> ModuleType:
+        """The module that a name is imported from, or that is imported."""
         # A plugin's own way of importing: its neighbours, too.
         own = vars(self.module)["__builtins__"]
         import_ = own["__import__"] if isinstance(own, dict) else own.__import__
@@ -116,7 +128,8 @@ class _Source:
             found = import_(place, vars(self.module), None, [alias.name], statement.level)
         else:
             found = import_(alias.name, vars(self.module), None, ["*"], 0)
-        return found, alias
+        assert isinstance(found, ModuleType)
+        return found
 
 
 def _read(module: ModuleType) -> str:
@@ -168,36 +181,32 @@ class _Bundler:
             if self._claim(name, source):
                 taken = self.parts.setdefault(module.__name__, {})
                 for position in source.defined[name]:
-                    taken[position] = source.segment(position)
-                    self._follow(source, source.statements[position])
+                    taken[position] = source.segment(position, self._follow(source, position))
         elif name in source.imported:
-            self._import(source, name)
+            statement, alias = source.imported[name]
+            if not _stays(statement):
+                self._take(source, statement, alias)
+            elif self._claim(name, source):
+                self.imports.add(_line(statement, alias))
         else:
             raise CannotBundleError(f"{name} of {module.__name__} cannot be followed")
 
-    def _import(self, source: _Source, name: str) -> None:
-        found, alias = source.import_of(name)
-        statement, _ = source.imported[name]
-        if _is_at_hand(found.__name__):
-            if self._claim(name, source):
-                names = [alias]
-                if isinstance(statement, ast.ImportFrom):
-                    line: _Import = ast.ImportFrom(statement.module, names, 0)
-                else:
-                    line = ast.Import(names)
-                self.imports.add(ast.unparse(line))
-            return
-        if found.__name__.partition(".")[0] not in (self.package, "raat_core"):
-            raise CannotBundleError(f"it needs {found.__name__.partition('.')[0]}")
-        written = f"{source.module.__name__} imports {ast.unparse(alias)} of this code"
-        if isinstance(statement, ast.Import) or isinstance(
-            getattr(found, alias.name, None), ModuleType
-        ):
-            raise CannotBundleError(f"{written}, a module; `from ... import` of names is followed")
+    def _take(self, source: _Source, statement: _Import, alias: ast.alias) -> None:
+        """Take what a module imports of its own package, or of ours."""
+        found = source.module_of(statement, alias)
+        top = found.__name__.partition(".")[0]
+        if top not in (self.package, "raat_core"):
+            raise CannotBundleError(f"it needs {top}")
+        is_module = isinstance(getattr(found, alias.name, None), ModuleType)
+        if isinstance(statement, ast.Import) or is_module or alias.name == "*":
+            raise CannotBundleError(
+                f"`{ast.unparse(statement)}`: what is imported of one's own must be names, by "
+                f"`from ... import name`"
+            )
         if alias.asname not in (None, alias.name):
-            raise CannotBundleError(f"{written} under another name")
+            raise CannotBundleError(f"`{ast.unparse(statement)}`: gives it another name")
         if found.__name__ != source.module.__name__:
-            self._below.setdefault(source.module.__name__, set()).add(found.__name__)
+            self._below[source.module.__name__].add(found.__name__)
         self.need(found, alias.name)
 
     def _claim(self, name: str, source: _Source) -> bool:
@@ -209,7 +218,9 @@ class _Bundler:
         self._claimed.add((source.module.__name__, name))
         return is_new
 
-    def _follow(self, source: _Source, statement: ast.stmt) -> None:
+    def _follow(self, source: _Source, position: int) -> list[ast.stmt]:
+        """Take all that a statement names; returns the imports in it that are done with."""
+        statement = source.statements[position]
         for name, is_annotation in _names_in(source, statement):
             if name not in source.defined and name not in source.imported:
                 continue  # Python's own, a local one, or one that the code itself will miss.
@@ -218,20 +229,28 @@ class _Bundler:
             except CannotBundleError:
                 if not is_annotation:
                     raise
-        for inner in ast.walk(statement):
-            if isinstance(inner, (ast.Import, ast.ImportFrom)):
-                self._require_at_hand(inner)
+        inner = [each for each in ast.walk(statement) if isinstance(each, _IMPORTS)]
+        done: list[ast.stmt] = []
+        for each in inner:
+            if not _stays(each):
+                for alias in each.names:
+                    self._take(source, each, alias)
+                done.append(each)
+        return done
 
-    @staticmethod
-    def _require_at_hand(inner: _Import) -> None:
-        """Refuse imports inside of functions that would fail elsewhere."""
-        if isinstance(inner, ast.ImportFrom):
-            names = ["." * inner.level + (inner.module or "")]
-        else:
-            names = [alias.name for alias in inner.names]
-        for name in names:
-            if not _is_at_hand(name):
-                raise CannotBundleError(f"a function in it says `{ast.unparse(inner)}`")
+
+def _stays(statement: _Import) -> bool:
+    """Whether an import works wherever torch is."""
+    if isinstance(statement, ast.ImportFrom):
+        return statement.level == 0 and _is_at_hand(statement.module or "")
+    return all(_is_at_hand(alias.name) for alias in statement.names)
+
+
+def _line(statement: _Import, alias: ast.alias) -> str:
+    """The import of one name alone."""
+    if isinstance(statement, ast.ImportFrom):
+        return ast.unparse(ast.ImportFrom(statement.module, [alias], 0))
+    return ast.unparse(ast.Import([alias]))
 
 
 def _is_at_hand(module: str) -> bool:
