@@ -73,6 +73,8 @@ def gather(folder: CellFolder, checkpoint: Checkpoint) -> Evidence:
     weights, manifest = read_weights(folder, checkpoint), read_manifest(folder)
     records = {}
     for path in sorted((folder.path / "records").glob("*.safetensors")):
+        if path.stem.endswith(".images"):  # Adversarial images, beside their record.
+            continue
         record = Record.read(path)
         of_data = record.metadata.get("data_sha256")
         is_of_this = record.metadata.get("weights_sha256") == weights.sha256

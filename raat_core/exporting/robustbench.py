@@ -140,6 +140,8 @@ def clean_accuracy(evidence: Evidence) -> float | None:
     records = [r for r in evidence.records.values() if r.metadata["attack"]["kind"] == "clean"]
     best = max(records, key=lambda record: len(record.index), default=None)
     attacked = evidence.autoattack
+    if attacked is not None and attacked.clean is not None:
+        return 100.0 * float(np.equal(attacked.clean, attacked.label).mean())
     if best is None:
         return None
     right = None if attacked is None else correct_on(best, attacked.index)

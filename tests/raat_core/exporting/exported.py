@@ -13,6 +13,7 @@ from torch import Tensor
 
 from conftest import small_cell
 from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
 from raat_core.cells.spec import write_spec
 from raat_core.evaluation.records import Record
 from raat_core.files.checksums import write_arrays, write_sealed_json
@@ -54,7 +55,7 @@ def logits_elsewhere(folder: Path, load: str, images: Tensor) -> Tensor:
     scratch = folder.parent
     torch.save(images, scratch / "images.pt")
     code = (
-        "import sys, importlib.util\n"
+        "import sys\n"
         "sys.path.insert(0, '.')\n"
         "sys.modules['raat_core'] = None\n"
         f"import torch\n{load}\n"
@@ -100,7 +101,5 @@ def add_record(
 
 def read_weights_sha256(folder: CellFolder) -> str:
     """Of the best checkpoint."""
-    from raat_core.cells.manifest import read_manifest
-
     checksum: str = read_manifest(folder)["weights_sha256"]["best"]
     return checksum

@@ -1,4 +1,4 @@
-"""A model that is handed on: the same predictions elsewhere, a model card, and nothing overwritten."""
+"""A model that is handed on: the same predictions elsewhere, a model card, nothing overwritten."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exported import add_record, logits_elsewhere, random_cell
 from torch import nn
 
 from conftest import NETWORK_PLUGIN, small_cell
-from exported import add_record, logits_elsewhere, random_cell
 from raat_core import api
-from raat_core.cells.evaluations import CleanEvaluation, PgdEvaluation
+from raat_core.cells.evaluations import CleanEvaluation, EvaluationList, PgdEvaluation
 from raat_core.cells.folder import CellFolder
 from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet
 from raat_core.errors import UserError
+from raat_core.evaluation.run import evaluate_cell
+from raat_core.exporting import export
 from raat_core.exporting.export import export_cell
 from raat_core.exporting.folders import sha256_of
 from raat_core.exporting.forms import FORMS
@@ -107,15 +109,13 @@ def test_a_plugins_network_is_written_out_with_its_neighbours(
 def test_a_network_that_is_random_in_evaluation_is_not_handed_on(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raat_core.exporting import export
-
     def noisy(*arguments: object) -> nn.Module:
         model = api.load(trained, device="cpu")
         model.register_forward_hook(lambda module, images, logits: logits + torch.randn(1))
         return model
 
     monkeypatch.setattr(export, "load_model", noisy)
-    with pytest.raises(UserError, match="logits are off by up to .* random"):
+    with pytest.raises(UserError, match=r"logits are off by up to .* random"):
         export_cell(CellFolder(trained), tmp_path / "to", "state-dict")
     assert list(tmp_path.iterdir()) == []
 
@@ -128,9 +128,6 @@ def test_card_says_what_is_known_and_what_was_not_checked(
     cell = CellFolder(folder)
     api.export(folder, tmp_path / "first")
     assert "there is no record of this checkpoint" in card_of(tmp_path / "first")
-    from raat_core.cells.evaluations import EvaluationList
-    from raat_core.evaluation.run import evaluate_cell
-
     attacks = EvaluationList(attacks=(CleanEvaluation(), attack))
     found = evaluate_cell(cell, attacks, small_data, torch.device("cpu"))
     api.export(folder, tmp_path / "to", name="Mine2026-x")
@@ -195,8 +192,6 @@ def test_a_folder_with_other_things_is_left_alone(trained: Path, tmp_path: Path)
 def test_a_full_disk_leaves_nothing(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raat_core.exporting import export
-
     def full(path: Path, content: bytes) -> None:
         raise UserError(f"cannot write {path}: No space left on device")
 
@@ -209,9 +204,7 @@ def test_a_full_disk_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["to"]
 
 
-def test_command_line(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = tmp_path / "to"
     summary = tmp_path / "summary.json"
     command = ["export", str(trained), "--to", str(to)]
@@ -232,7 +225,7 @@ def test_command_line(
 
 @pytest.mark.skipif(WRITES_ONNX, reason="what ONNX needs is installed")
 def test_onnx_says_what_it_needs(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="form = onnx: needs onnx.*pip install"):
+    with pytest.raises(UserError, match=r"form = onnx: needs onnx.*pip install"):
         api.export(trained, tmp_path / "to", "onnx")
 
 
