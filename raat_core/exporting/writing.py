@@ -14,6 +14,7 @@ from torch import nn
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.errors import UserError
 from raat_core.exporting import robustbench
+from raat_core.exporting.bundle import Bundle, bundle
 from raat_core.exporting.evidence import Evidence
 from raat_core.exporting.forms import CODE, GRAPH, PROGRAM, STATE_DICT, ZOO_ENTRY, Form
 from raat_core.exporting.network import (
@@ -24,7 +25,7 @@ from raat_core.exporting.network import (
     state_dict_bytes,
 )
 from raat_core.exporting.read_back import random_images
-from raat_core.exporting.source import Bundle, CannotBundleError, bundle
+from raat_core.exporting.statements import CannotFollowError
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _bundle(form: Form, evidence: Evidence) -> Bundle:
     name = evidence.cell.architecture
     try:
         return bundle(ARCHITECTURES[name].build, _TAKEN)
-    except CannotBundleError as reason:
+    except CannotFollowError as reason:
         raise UserError(
             f"form = {form}: architecture '{name}' is no code that needs torch alone: {reason}; "
             f"torch-export and onnx need no code of it"
