@@ -32,7 +32,6 @@ def make_parser(description: str | None) -> Parser:
     _measure(add("measure", "time this machine's GPU or CPU, so that a plan can tell hours"))
     _data(add("data", "download, decode and verify a data set ahead of jobs"))
     _show(add("show", "describe a cell's folder, a record in it, or a spec"))
-    _show(add("show", "describe a cell's folder or spec"))
     _export(add("export", "write a trained model, and a model card, for others to load"))
     _check(add("check", "try what a plugin registers, on a few images of digits"))
     return parser

@@ -73,6 +73,8 @@ def _summary(evidence: Evidence) -> str:
 def _chosen(evidence: Evidence) -> str:
     """Which checkpoint it is."""
     epoch, best = evidence.weights.epoch, evidence.manifest["best"]
+    if not best["split"]:
+        return f"Checkpoint: {best['chosen_by']}; it was not trained in this project."
     of = f"epoch {epoch} of {evidence.manifest.get('epochs', epoch)}"
     if evidence.checkpoint == "last":
         return f"Checkpoint: the last, {of}."
@@ -98,8 +100,8 @@ def _measured(evidence: Evidence) -> str:
         "| :-- | :-- | --: | --: | :-- |",
         *(_row(record) for record in evidence.records.values()),
     ]
-    flags = [f"`{name}`: {flag}" for name, flag in evidence.flags()]
-    said = "\n\nWhat is suspicious about these numbers:\n\n" + _list(flags) if flags else ""
+    found = _list(evidence.suspicions)
+    said = f"\n\nWhat is suspicious about these numbers:\n\n{found}" if found else ""
     return "\n".join(rows) + said
 
 
@@ -186,7 +188,7 @@ def _not_checked(evidence: Evidence) -> list[str]:
         found.append("Accuracy on clean images: there is no record of it.")
     if evidence.autoattack is None:
         found.append("The standard AutoAttack in the ball of the threat model: no record.")
-    elif "flags" not in evidence.autoattack.metadata:
+    elif not evidence.is_judged:
         found.append("AutoAttack's own warnings: its record is older than they are kept.")
     for name, record in evidence.records.items():
         of = record.metadata.get("test_size", len(record.index))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,6 +14,7 @@ from raat_core.cells.manifest import read_manifest
 from raat_core.cells.spec import read_cell
 from raat_core.cells.weights import Weights, read_weights
 from raat_core.evaluation.records import Record
+from raat_core.evaluation.suspicion import suspicions
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,16 @@ class Evidence:
         found = [each for each in self.in_ball.values() if _is_standard(each)]
         return max(found, key=lambda record: len(record.index), default=None)
 
-    def flags(self) -> Iterator[tuple[str, str]]:
-        """What records say that is suspicious: a record's name and a sentence."""
-        for name, record in self.records.items():
-            for flag in record.metadata.get("flags") or ():
-                yield name, str(flag)
+    @property
+    def suspicions(self) -> list[str]:
+        """What is suspicious about the numbers of all records together, a sentence each."""
+        return suspicions(list(self.records.values()))
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether AutoAttack said what it found suspicious; older records of it do not."""
+        record = self.autoattack
+        return record is not None and (bool(record.details) or "flags" in record.metadata)
 
 
 def _is_standard(record: Record) -> bool:
@@ -73,8 +78,6 @@ def gather(folder: CellFolder, checkpoint: Checkpoint) -> Evidence:
     weights, manifest = read_weights(folder, checkpoint), read_manifest(folder)
     records = {}
     for path in sorted((folder.path / "records").glob("*.safetensors")):
-        if path.stem.endswith(".images"):  # Adversarial images, beside their record.
-            continue
         record = Record.read(path)
         of_data = record.metadata.get("data_sha256")
         is_of_this = record.metadata.get("weights_sha256") == weights.sha256

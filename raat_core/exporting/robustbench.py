@@ -85,9 +85,9 @@ def _uncut(name: str, cut: str) -> str:
 def model_info(evidence: Evidence) -> dict[str, Any]:
     """The JSON of a model: every field that RobustBench's have, null where nothing is known.
 
-    `external` (the lowest accuracy that is known, where an attack found less than AutoAttack) and
-    `unreliable` (AutoAttack's flags) are left out where there is nothing to say: what reads these
-    files takes them for numbers and answers.
+    Two are left out where there is nothing to say, because what reads these files takes them for a
+    number and an answer: `external`, the lowest accuracy that is known, where an attack found less
+    than AutoAttack; and `unreliable`, whether something about the records is suspicious.
     """
     cell, record = evidence.cell, evidence.autoattack
     reported, _ = worst_case(evidence)
@@ -110,8 +110,8 @@ def model_info(evidence: Evidence) -> dict[str, Any]:
     }
     if record is not None and reported is not None and reported < record.accuracy:
         info["external"] = _percent(reported)
-    if record is not None and "flags" in record.metadata:
-        info["unreliable"] = bool(record.metadata["flags"])
+    if evidence.suspicions or evidence.is_judged:
+        info["unreliable"] = bool(evidence.suspicions)
     return info
 
 
@@ -172,7 +172,7 @@ def footnotes(evidence: Evidence) -> list[str]:
             found.append(f"Measured on {len(record.index)} of {total:,} test images.")
         if reported is not None and reported < record.accuracy:
             found.append(f"{reported:.2f}% is the worst case of {', '.join(used)}.")
-        found += [str(flag) for flag in record.metadata.get("flags") or ()]
+    found += [f"{each}." for each in evidence.suspicions]
     best = evidence.manifest["best"]
     if evidence.checkpoint == "best" and best["split"] == "test":
         found.append(f"The checkpoint was chosen by {best['chosen_by']} on the test split.")

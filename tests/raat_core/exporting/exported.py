@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,7 @@ def add_record(
     name: str,
     attack: dict[str, object],
     right: list[bool],
+    details: Mapping[str, list[int]] | None = None,
     **metadata: object,
 ) -> None:
     """A record of the best checkpoint on the first test images, class 0 all of them."""
@@ -96,6 +98,7 @@ def add_record(
             "test_size": 10,
             **metadata,
         },
+        details={key: np.array(values) for key, values in (details or {}).items()},
     ).write(folder.record(name))
 
 

@@ -161,7 +161,7 @@ def test_flags_and_records_of_other_weights_and_images(tmp_path: Path) -> None:
     add_record(cell, "best_other-images", clean, [False] * 10, data_sha256="1" * 64)
     api.export(cell.path, tmp_path / "to")
     card = card_of(tmp_path / "to")
-    assert "- `best_clean`: too good | to be true" in card
+    assert "- clean: too good | to be true" in card
     assert "| 100.00 | 10 of 10 |" in card
     assert "| 0.00 |" not in card
 

@@ -34,7 +34,10 @@ CLEAN: dict[str, object] = {"kind": "clean"}
 AUTOATTACK: dict[str, object] = {
     "kind": "autoattack", "version": "standard", "norm": "linf", "epsilon": "0.15",
 }  # fmt: skip
-PGD: dict[str, object] = {"kind": "pgd", "norm": "linf", "epsilon": "0.15"}
+PGD: dict[str, object] = {
+    "kind": "pgd", "norm": "linf", "epsilon": "0.15", "objective": "margin", "step_size": "0.05",
+    "steps": 10,
+}  # fmt: skip
 BY_ROBUSTBENCH = find_spec("robustbench") is not None and find_spec("autoattack") is not None
 
 
@@ -48,7 +51,13 @@ def exported_info(cell: CellFolder, to: Path) -> dict[str, Any]:
 def test_json_has_every_field_and_what_records_say(tmp_path: Path) -> None:
     cell = random_cell(tmp_path, "resnet-mini", "cifar10")
     add_record(cell, "best_clean", CLEAN, [True] * 9 + [False])
-    add_record(cell, "best_autoattack", AUTOATTACK, [True] * 5 + [False] * 5, flags=[])
+    add_record(
+        cell,
+        "best_autoattack",
+        AUTOATTACK,
+        [True] * 5 + [False] * 5,
+        details={"broken_by": [0] * 10},
+    )
     info = exported_info(cell, tmp_path / "to")
     assert {*FIELDS, "unreliable"} == set(info)
     assert info["dataset"] == "cifar10"
