@@ -37,6 +37,7 @@ class Raat(OnlinePartition):
 
     Settings = RaatSettings
     settings: RaatSettings
+    version = 2
     smooths_labels = True
 
     def loss(self, step: Step) -> dict[str, Tensor]:

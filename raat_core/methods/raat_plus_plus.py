@@ -39,6 +39,7 @@ class RaatPlusPlus(OnlinePartition):
 
     Settings = RaatPlusPlusSettings
     settings: RaatPlusPlusSettings
+    version = 2
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         settings = self.settings

@@ -54,6 +54,7 @@ class RaatSharp(ConsultedAverage, RobustAlignment):
 
     Settings = RaatSharpSettings
     settings: RaatSharpSettings
+    version = 2
     smooths_labels = True
 
     @property
@@ -112,8 +113,6 @@ class RaatSharp(ConsultedAverage, RobustAlignment):
         import torch
 
         asked = self.asked(step, adversarial, reduced)
-        if "clean" in asked and not self.asks_both_views:
-            asked["clean"] = asked["clean"][: len(adversarial)]
         asked = {name: asked[name] for name in ("clean", "adversarial", "reduced") if name in asked}
         found: dict[str, list[Tensor]] = {name: [] for name in asked}
         size = self._batch_size(step)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from raat_core.interface import BatchNormMode, Method, MethodSettings, Start, Step, departure
 from raat_core.interface.losses import Numerics, jensen_shannon
@@ -15,6 +15,9 @@ from raat_core.interface.operations import Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+ReducedFor: TypeAlias = Literal["table-4", "boundary", "released"]
 
 
 class RobustAlignmentSettings(MethodSettings):
@@ -34,11 +37,12 @@ class RobustAlignmentSettings(MethodSettings):
     reduced_sample: Literal["attack", "scaled"] = departure(
         "attack", "scaled", "x'': an attack of its own in the reduced ball, or x + eta (x' - x)."
     )
-    reduced_for: Literal["wrong", "boundary"] = departure(
-        "wrong",
+    reduced_for: ReducedFor = departure(
         "boundary",
-        "Which samples are trained at x'': all wrong there, misclassified ones too, or only those "
-        "right when clean and wrong at both x' and x''.",
+        "released",
+        "Which samples are trained at x'': boundary, right when clean and wrong at x'' (Eq. 9); "
+        "released, those among them that are wrong at x' as well; table-4, all that are wrong at "
+        "x'', misclassified ones too.",
     )
     dicar_target: Literal["probabilities", "logits"] = departure(
         "probabilities", "logits", "What is interpolated on DICAR's right side."
@@ -65,6 +69,16 @@ class RobustAlignmentSettings(MethodSettings):
     numerics: Numerics = departure(
         "exact", "released", "Exact logarithms, or the released code's small constants in them."
     )
+
+    @field_validator("reduced_for", mode="before")
+    @classmethod
+    def _refuse_old_name(cls, value: object) -> object:
+        if value == "wrong":
+            raise ValueError(
+                "is now called 'table-4'; allowed: table-4, boundary (the paper's text, the "
+                "default), released (what 'boundary' was)"
+            )
+        return value
 
 
 class OnlinePartitionSettings(RobustAlignmentSettings):
@@ -167,10 +181,19 @@ class RobustAlignment(Method):
         images = step.stacked_views()[0][: len(adversarial)]
         return images + eta * (adversarial - images)
 
+    def asks_for(self, *readings: ReducedFor) -> bool:
+        """Whether the supervised term's indicator is one of these."""
+        return self.settings.reduce_boundary and self.settings.reduced_for in readings
+
     @property
-    def asks_boundary(self) -> bool:
-        """Whether the supervised term's indicator asks for x and x', beside x''."""
-        return self.settings.reduce_boundary and self.settings.reduced_for == "boundary"
+    def asks_clean(self) -> bool:
+        """Whether the supervised term's indicator asks for x, beside x''."""
+        return self.asks_for("boundary", "released")
+
+    @property
+    def asks_adversarial(self) -> bool:
+        """Whether it asks for x', too."""
+        return self.asks_for("released")
 
     @property
     def asks_both_views(self) -> bool:
@@ -184,13 +207,13 @@ class RobustAlignment(Method):
 
     def asked(self, step: Step, adversarial: Tensor, reduced: Tensor) -> dict[str, Tensor]:
         """The images that the indicators ask for, by the names in `Correct`."""
-        clean = step.stacked_views()[0]
         images: dict[str, Tensor] = {}
-        if self.asks_boundary or self.asks_both_views:
-            images["clean"] = clean
+        if self.asks_clean or self.asks_both_views:
+            clean = step.stacked_views()[0]
+            images["clean"] = clean if self.asks_both_views else clean[: len(adversarial)]
         if self.settings.reduce_boundary:
             images["reduced"] = reduced
-        if self.asks_boundary:
+        if self.asks_adversarial:
             images["adversarial"] = adversarial
         return images
 
@@ -200,12 +223,17 @@ class RobustAlignment(Method):
         return self.decide(step, images).argmax(1) == labels[first : first + len(images)]
 
     def _takes_reduced(self, correct: Correct, labels: Tensor) -> Tensor:
+        """(N,) bool: whether a sample is of the set that `reduced_for` names."""
         if correct.reduced is None:
             return labels < 0
-        if correct.adversarial is None:
-            return ~correct.reduced
-        assert correct.clean is not None
-        return ~correct.reduced & correct.clean[: len(labels)] & ~correct.adversarial
+        takes = ~correct.reduced
+        if self.asks_clean:
+            assert correct.clean is not None
+            takes = takes & correct.clean[: len(labels)]
+        if self.asks_adversarial:
+            assert correct.adversarial is not None
+            takes = takes & ~correct.adversarial
+        return takes
 
     def kept(self, step: Step, clean_correct: Tensor | None = None) -> Tensor:
         """(B,) bool: DICAR's indicator under the model as it is now."""
@@ -270,9 +298,9 @@ class RobustAlignment(Method):
         """What `perturb` costs for each sample."""
         settings, views = self.settings, self.supervised_views
         forwards, attacks = 0, self.views
-        if self.asks_both_views or self.asks_boundary:
+        if self.asks_both_views or self.asks_clean:
             forwards += self.views if self.asks_both_views else views
-        if self.asks_boundary:
+        if self.asks_adversarial:
             forwards += views
         if settings.reduce_boundary:
             forwards += views

@@ -144,6 +144,17 @@ BAD_CELLS: list[tuple[dict[str, Any], list[str]]] = [
     ({"method": {"name": "raat", "eta": 1}}, ["eta = 1", "less than 1"]),
     ({"method": {"name": "raat", "eta": 0}}, ["eta = 0", "greater than 0"]),
     ({"method": {"eta": 0.1}}, ["method", "must be a method's name"]),
+    *(
+        (
+            {"method": {"name": name, "reduced_for": "wrong"}},
+            ["reduced_for = 'wrong'", "now called 'table-4'", "allowed: table-4, boundary ("],
+        )
+        for name in ("raat", "raat++")
+    ),
+    (
+        {"method": {"name": "raat", "reduced_for": "eq-9"}},
+        ["reduced_for = ", "'table-4', 'boundary' or 'released'"],
+    ),
     ({"dataset": "digit"}, ["dataset = 'digit'", "did you mean 'digits'?"]),
     ({"architecture": "resnet"}, ["architecture = 'resnet'", "did you mean 'resnet-18'?"]),
     ({"sed": 1}, ["unknown key 'sed'", "did you mean 'seed'?"]),

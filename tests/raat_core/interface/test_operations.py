@@ -83,6 +83,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"name": "raat#", "variant": "released", "kl_lambda": 1},
     {"name": "raat#", "variant": "released", "reduced_sample": "attack"},
     {"name": "raat#", "variant": "released", "supervised_views": "both"},
+    {"name": "raat#", "reduced_for": "table-4"},
+    {"name": "raat#", "reduced_for": "released"},
     *(
         {"name": name, **change}
         for name in ("raat", "raat++")
@@ -90,7 +92,8 @@ SETTINGS: list[dict[str, Any]] = [
             {"dicar": False},
             {"reduce_boundary": False},
             {"reduced_sample": "scaled"},
-            {"reduced_for": "boundary"},
+            {"reduced_for": "table-4"},
+            {"reduced_for": "released"},
             {"dicar_keeps": "both-views"},
             {"dicar_mean": "kept"},
             {"variant": "released", "dicar": False},

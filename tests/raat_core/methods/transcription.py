@@ -117,10 +117,11 @@ def takes_reduced(step: FakeStep, view: int, i: int, chosen: Any) -> bool:
     at_reduced = reduced(step, view, i, chosen.reduced_sample, chosen.eta)
     if prediction(model, at_reduced) == label:
         return False
-    if chosen.reduced_for == "wrong":
+    if chosen.reduced_for == "table-4":
         return True
-    clean_right = prediction(model, step.views[view][i]) == label
-    return clean_right and prediction(model, attacked(step, view, i)) != label
+    if prediction(model, step.views[view][i]) != label:  # misclassified
+        return False
+    return chosen.reduced_for == "boundary" or prediction(model, attacked(step, view, i)) != label
 
 
 # ------------------------------------------------------------------------------ the objectives
