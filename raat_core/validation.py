@@ -136,10 +136,16 @@ def added(default: Any, description: str, **more: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"added": True}, **more)
 
 
+COUNTS_IN = "norm"
+"""Key in the `json_schema_extra` of an added setting that counts in threat models of one norm, and
+is None in others."""
+
+
 class Growing(Frozen):
     """A model that gets new settings while digests of it stay as they are.
 
-    Those made by `added` are no part of its plain data while they have their default.
+    Those made by `added` are no part of its plain data while they have their default, or are None
+    because they do not count.
     """
 
     @model_serializer(mode="wrap")
@@ -149,7 +155,9 @@ class Growing(Frozen):
             extra = field.json_schema_extra
             if not isinstance(extra, dict) or "added" not in extra:
                 continue
-            if getattr(self, name) == field.get_default(call_default_factory=True):
+            value = getattr(self, name)
+            is_idle = value is None and COUNTS_IN in extra
+            if is_idle or value == field.get_default(call_default_factory=True):
                 data.pop(name, None)
                 data.pop(field.alias or name, None)
         return data

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from raat_core.errors import UserError
+from raat_core.interface.l2 import PLAIN_L2, L2Details, L2Gradient, L2Projection, L2Start
 from raat_core.interface.losses import cross_entropy, kl_divergence, margin
 from raat_core.interface.step import AttackObjective, Iterate, OnIterate, Start
 from raat_core.specs.threat_model import Norm
@@ -23,6 +24,36 @@ PerSample: TypeAlias = Callable[[Tensor], Tensor]
 
 GAUSSIAN_START = 0.001
 """Standard deviation of the start noise in TRADES' and MART's code."""
+
+
+RENORM_OFFSET = 1e-7
+"""What `torch.renorm`, by which released code projects, adds to a norm that it divides by."""
+
+
+@dataclass(frozen=True)
+class Divisor:
+    """What a sample's gradient g is divided by in an l2 ball: max(||g||, floor) + offset."""
+
+    floor: float = 0.0
+    offset: float = 0.0
+    of_mean: bool = False
+    """g is of the mean loss over all images that are attacked together, not of their sum."""
+
+    def of(self, gradients: Tensor) -> Tensor:
+        """For gradients (B, C, H, W) of the sum, (B, 1, 1, 1)."""
+        # Dividing the gradients by their number is multiplying these by it.
+        count = len(gradients) if self.of_mean else 1
+        norms = _l2_norm(gradients, count * self.floor)
+        return norms + count * self.offset if self.offset else norms
+
+
+DIVISORS: dict[L2Gradient, Divisor] = {
+    "normalised": Divisor(floor=1e-12),
+    "advertorch": Divisor(floor=1e-6, of_mean=True),
+    "mart": Divisor(offset=1e-8, of_mean=True),
+    "trades": Divisor(offset=1e-8),
+    "rebat": Divisor(offset=1e-10, of_mean=True),
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +83,7 @@ class Pgd:
 
     `start`: "uniform" in the ball, clipped to [0, 1]; "gaussian": 0.001 N(0, 1), unclipped as
     in TRADES' and MART's code (the first step clips); "clean": the images. Without `in_ball`,
-    steps are clipped to [0, 1] alone.
+    steps are clipped to [0, 1] alone. `l2` counts in l2 balls alone.
 
     Raises:
         UserError: an unknown norm, objective or start; says which there are.
@@ -65,10 +96,15 @@ class Pgd:
     objective: AttackObjective = "cross-entropy"
     start: Start = "uniform"
     in_ball: bool = True
+    l2: L2Details = PLAIN_L2
 
     def __post_init__(self) -> None:
         for key, allowed in (("norm", Norm), ("objective", AttackObjective), ("start", Start)):
             require_one_of(f"attack: {key}", getattr(self, key), allowed)
+        if self.l2.start is not None:
+            require_one_of("attack: l2.start", self.l2.start, L2Start)
+        require_one_of("attack: l2.gradient", self.l2.gradient, L2Gradient)
+        require_one_of("attack: l2.projection", self.l2.projection, L2Projection)
         if not isinstance(self.steps, int) or self.steps < 0:
             raise UserError(f"attack: steps = {self.steps!r}: must be a whole number of at least 0")
         for key in ("epsilon", "step_size"):
@@ -97,10 +133,14 @@ class Pgd:
 
     def perturb(self, images: Tensor, generator: torch.Generator, live: Live = NOTHING) -> Tensor:
         """The images where the attack starts; arguments as for `run`."""
-        if self.start == "clean":
+        start = self._start_here
+        if start == "clean":
             return images
-        perturbed = images + self._start(images, generator, live)
-        return perturbed.clamp(0, 1) if self.start == "uniform" else perturbed
+        if start == "pixel-box":
+            return self.project(images, _noise(images).uniform_(0, 1, generator=generator), live)
+        if start == "gaussian":
+            return images + GAUSSIAN_START * _noise(images).normal_(generator=generator)
+        return (images + self._in_ball(start, images, generator, live)).clamp(0, 1)
 
     def ascend(
         self,
@@ -140,6 +180,11 @@ class Pgd:
         if self.norm == "linf":
             perturbed = torch.clamp(perturbed, images - epsilon, images + epsilon)
             return perturbed.clamp(0, 1)
+        if self.l2.projection == "before-clipping":
+            delta = perturbed - images
+            norms = _l2_norm(delta, 0.0)
+            shrunk = delta * (epsilon / (norms + RENORM_OFFSET))
+            return (images + shrunk.where(norms > epsilon, delta)).clamp(0, 1)
         # Clipping first keeps both: shrinking towards an image in [0, 1] stays in [0, 1].
         delta = perturbed.clamp(0, 1) - images
         return images + delta * (epsilon / _l2_norm(delta)).clamp(max=1)
@@ -154,31 +199,43 @@ class Pgd:
             raise UserError("attack: objective = 'margin': needs classes, not probabilities")
         return lambda logits: per_sample(logits, labels)
 
-    def _start(self, images: Tensor, generator: torch.Generator, live: Live) -> Tensor:
-        # Shape and layout are spelled out: `empty_like` of a channels_last tensor would draw
-        # other noise for the same generator.
-        def noise() -> Tensor:
-            return torch.empty(images.shape, dtype=images.dtype, device=images.device)
+    @property
+    def _start_here(self) -> Start | L2Start:
+        """The start in this ball."""
+        return self.l2.start if self.norm == "l2" and self.l2.start else self.start
 
-        if self.start == "gaussian":
-            return GAUSSIAN_START * noise().normal_(generator=generator)
+    def _in_ball(
+        self, start: Start | L2Start, images: Tensor, generator: torch.Generator, live: Live
+    ) -> Tensor:
+        """A random perturbation in the ball: uniform, or at a uniform distance."""
+        noise = _noise(images)
         if self.norm == "linf":
             if live.radii is not None:
                 epsilon = _scaled(self.epsilon, live)
-                return epsilon * noise().uniform_(-1, 1, generator=generator)
-            return noise().uniform_(-self.epsilon, self.epsilon, generator=generator)
-        direction = noise().normal_(generator=generator)
+                return epsilon * noise.uniform_(-1, 1, generator=generator)
+            return noise.uniform_(-self.epsilon, self.epsilon, generator=generator)
+        direction = noise.normal_(generator=generator)
         direction = direction / _l2_norm(direction)
-        dimension = math.prod(images.shape[1:])
         radius = torch.empty(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
         radius.uniform_(0, 1, generator=generator)
-        return _scaled(self.epsilon, live) * radius ** (1 / dimension) * direction
+        if start == "uniform":
+            radius = radius ** (1 / math.prod(images.shape[1:]))
+        return _scaled(self.epsilon, live) * radius * direction
 
     def _ascent(self, gradient: Tensor, live: Live) -> Tensor:
         step_size = _scaled(self.step_size, live)
         if self.norm == "linf":
             return step_size * gradient.sign()
-        return step_size * gradient / _l2_norm(gradient)
+        return step_size * gradient / DIVISORS[self.l2.gradient].of(gradient)
+
+
+def _noise(images: Tensor) -> Tensor:
+    """To be filled with draws; like the images, (B, C, H, W).
+
+    Shape and layout are spelled out: `empty_like` of a channels_last tensor would draw other noise
+    for the same generator.
+    """
+    return torch.empty(images.shape, dtype=images.dtype, device=images.device)
 
 
 def _scaled(value: float, live: Live) -> float | Tensor:
@@ -215,7 +272,7 @@ def _either(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     return one | other
 
 
-def _l2_norm(tensor: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 1, 1, 1), kept from zero."""
+def _l2_norm(tensor: Tensor, floor: float = 1e-12) -> Tensor:
+    """(B, C, H, W) -> (B, 1, 1, 1), at least `floor`."""
     norms: Tensor = tensor.flatten(1).norm(dim=1)
-    return norms.clamp(min=1e-12)[:, None, None, None]
+    return norms.clamp(min=floor)[:, None, None, None]

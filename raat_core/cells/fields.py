@@ -71,6 +71,12 @@ class CellFields(Growing):
         register_described(data)
         return data
 
+    @model_validator(mode="after")
+    def _fit_method_to_ball(self) -> CellFields:
+        """Settings of a method that count in other balls alone are no part of the cell."""
+        self.__dict__["method"] = self.method.in_ball(self.threat_model.norm)  # It is frozen.
+        return self
+
     @property
     def data_sets(self) -> list[str]:
         """Names of those that its training needs."""

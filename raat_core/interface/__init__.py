@@ -16,6 +16,7 @@ from raat_core.interface.average import WeightAverage
 from raat_core.interface.data_set import DataSetSpec
 from raat_core.interface.draws import Draws
 from raat_core.interface.facts import CellFacts
+from raat_core.interface.l2 import L2Details, L2Settings
 from raat_core.interface.memory import SampleMemory
 from raat_core.interface.method import Method
 from raat_core.interface.needs import NeededCell
@@ -47,6 +48,8 @@ __all__ = [
     "DataSetSpec",
     "Draws",
     "Iterate",
+    "L2Details",
+    "L2Settings",
     "LogitsMode",
     "Method",
     "MethodSettings",

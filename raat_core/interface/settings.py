@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from raat_core.interface.facts import CellFacts
-from raat_core.validation import Growing
+from raat_core.specs.threat_model import Norm
+from raat_core.validation import COUNTS_IN, Growing
 
 Variant: TypeAlias = Literal["paper", "released"]
 
 
-def departure(paper: object, released: object, description: str, **bounds: Any) -> Any:
-    """A setting in which the released code departs from the paper; the default is the paper's."""
+def departure(
+    paper: object, released: object, description: str, norm: Norm | None = None, **bounds: Any
+) -> Any:
+    """A setting in which the released code departs from the paper; the default is the paper's.
+
+    Args:
+        paper: value of `variant: paper`.
+        released: value of `variant: released`.
+        description: for the reference.
+        norm: of the only threat models in which the setting counts; in a cell with another one it
+            is None, so that it cannot split cells. Its type must allow None. It is no part of the
+            cell's plain data while it has its default.
+        bounds: as for pydantic's Field.
+    """
     values: Any = {"paper": paper, "released": released}
+    if norm is not None:
+        values |= {"added": True, COUNTS_IN: norm}
     return Field(default=paper, description=description, json_schema_extra=values, **bounds)
 
 
@@ -26,6 +41,12 @@ def _departures(settings: type[MethodSettings]) -> dict[str, FieldInfo]:
         for name, field in settings.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and "released" in field.json_schema_extra
     }
+
+
+def _norm_of(field: FieldInfo) -> Norm | None:
+    """The norm of the only threat models in which a setting counts; None: it always does."""
+    extra = field.json_schema_extra
+    return extra.get(COUNTS_IN) if isinstance(extra, dict) else None  # type: ignore[return-value]
 
 
 class CompoundSetting(Growing):
@@ -57,10 +78,28 @@ class MethodSettings(Growing):
         Derived from the settings, so that a method without departures has one variant, `paper`,
         and two configs that mean the same cell share it.
         """
-        departures = {name: getattr(self, name) for name in self.preset("paper")}
-        if departures == self.preset("paper"):
-            return "paper"
-        return "released" if departures == self.preset("released") else "mixed"
+        counting = [name for name in self.preset("paper") if self._counts(name)]
+        for variant in ("paper", "released"):
+            preset = self.preset(variant)
+            if all(getattr(self, name) == preset[name] for name in counting):
+                return variant
+        return "mixed"
+
+    def _counts(self, name: str) -> bool:
+        """Whether a setting is one of the cell's ball."""
+        is_of_one = _norm_of(type(self).model_fields[name]) is not None
+        return not (is_of_one and getattr(self, name) is None)
+
+    def in_ball(self, norm: Norm) -> Self:
+        """These settings in a cell of this norm: what does not count there is None."""
+        changes: dict[str, object] = {}
+        for name, field in type(self).model_fields.items():
+            value, only = getattr(self, name), _norm_of(field)
+            if only not in (None, norm):
+                changes[name] = None
+            elif only is not None and value is None:
+                changes[name] = field.get_default(call_default_factory=True)
+        return self.model_copy(update=changes)
 
     def check(self, cell: CellFacts) -> None:
         """Refuse a cell that these settings make no sense in, before any job is submitted.
@@ -88,7 +127,8 @@ class MethodSettings(Growing):
         distinctive = {}
         for name, field in type(self).model_fields.items():
             usual = preset.get(name, field.get_default(call_default_factory=True))
-            if getattr(self, name) != usual:  # One without a default always is distinctive.
+            # One without a default always is distinctive.
+            if getattr(self, name) != usual and self._counts(name):
                 key, value = field.alias or name, getattr(self, name)
                 is_compound = isinstance(value, CompoundSetting)
                 distinctive[key] = value.in_names if is_compound else mine[key]

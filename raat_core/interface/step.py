@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from raat_core.interface.draws import Draws
+from raat_core.interface.l2 import PLAIN_L2, L2Details
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -141,6 +142,7 @@ class Step(Protocol):
         steps: int | None = None,
         step_size: float | None = None,
         in_ball: bool = True,
+        l2: L2Details = PLAIN_L2,
         on_iterate: OnIterate | None = None,
         model: nn.Module | None = None,
         name: str = "attack",
@@ -157,6 +159,7 @@ class Step(Protocol):
             steps: how many; without, the threat model's.
             step_size: in pixels, for radius 1; without, the threat model's.
             in_ball: project into the epsilon-ball; without, steps are clipped to [0, 1] alone.
+            l2: how it starts and steps in an l2 ball; `L2Settings.l2` for settings that say so.
             on_iterate: is shown every iterate, and may stop samples.
             model: another model than the trained one; it is attacked in evaluation mode.
             name: of the random draws. Two attacks in one step need two names, or they start from

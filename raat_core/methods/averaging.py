@@ -22,6 +22,15 @@ from raat_core.interface import (
     departure,
 )
 from raat_core.interface.average import WeightAverage
+from raat_core.interface.l2 import (
+    L2Gradient,
+    L2Projection,
+    L2Settings,
+    L2Start,
+    l2_gradient,
+    l2_projection,
+    l2_start,
+)
 from raat_core.interface.losses import kl_divergence
 from raat_core.interface.operations import Passes
 
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class AveragingSettings(MethodSettings):
+class AveragingSettings(L2Settings):
     """Settings of the average, shared by WA, ReBAT and RAAT#."""
 
     decay: float = Field(
@@ -51,6 +60,9 @@ class AveragingSettings(MethodSettings):
         "BatchNorm's statistics see: x' after an attack whose mode is train, x after the "
         "optimiser's step, and in RAAT# x' once more before it.",
     )
+    l2_start: L2Start | None = l2_start("uniform-radius")
+    l2_gradient: L2Gradient | None = l2_gradient("rebat")
+    l2_projection: L2Projection | None = l2_projection("before-clipping")
 
     def check(self, cell: CellFacts) -> None:
         """See `MethodSettings.check`."""
@@ -118,7 +130,9 @@ class Averaging(Method):
         name: str = "attack",
     ) -> Tensor:
         """`Step.attack`, and the forward that follows it in the released code."""
-        adversarial = step.attack(images, labels, start=start, radius=radius, name=name)
+        adversarial = step.attack(
+            images, labels, start=start, radius=radius, l2=self.settings.l2, name=name
+        )
         if self.settings.repeat_forwards and step.attack_batchnorm == "train":
             step.logits(adversarial, "train")
         return adversarial

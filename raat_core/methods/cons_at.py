@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.interface import Method, MethodSettings, Step, departure, register
+from raat_core.interface import Method, Step, departure, register
+from raat_core.interface.l2 import L2Gradient, L2Settings, L2Start, l2_gradient, l2_start
 from raat_core.interface.losses import Numerics, jensen_shannon
 from raat_core.interface.operations import Passes
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class ConsAtSettings(MethodSettings):
+class ConsAtSettings(L2Settings):
     """Settings of Cons-AT."""
 
     name: Literal["cons-at"] = "cons-at"
@@ -25,6 +26,8 @@ class ConsAtSettings(MethodSettings):
     numerics: Numerics = departure(
         "exact", "released", "Exact logarithms, or the released code's floor of 1e-8 in them."
     )
+    l2_start: L2Start | None = l2_start("pixel-box")
+    l2_gradient: L2Gradient | None = l2_gradient("advertorch")
 
 
 @register
@@ -38,7 +41,7 @@ class ConsAt(Method):
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         images, labels = step.stacked_views()
-        logits = step.forward(step.attack(images, labels))
+        logits = step.forward(step.attack(images, labels, l2=self.settings.l2))
         first, second = (logits / self.settings.temperature).log_softmax(1).chunk(2)
         consistency = jensen_shannon(first, second, self.settings.numerics).mean()
         return {

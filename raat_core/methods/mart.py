@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from raat_core.interface import Method, MethodSettings, Start, Step, departure, register
+from raat_core.interface import Method, Start, Step, departure, register
+from raat_core.interface.l2 import (
+    L2Gradient,
+    L2Projection,
+    L2Settings,
+    l2_gradient,
+    l2_projection,
+)
 from raat_core.interface.losses import Numerics, boosted_cross_entropy, doubt, kl_divergence
 from raat_core.interface.operations import Passes
 
@@ -14,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class MartSettings(MethodSettings):
+class MartSettings(L2Settings):
     """Settings of MART."""
 
     name: Literal["mart"] = "mart"
@@ -25,6 +32,8 @@ class MartSettings(MethodSettings):
     numerics: Numerics = departure(
         "exact", "released", "Exact logarithms, or the released code's small constants in them."
     )
+    l2_gradient: L2Gradient | None = l2_gradient("mart")
+    l2_projection: L2Projection | None = l2_projection("before-clipping")
 
 
 def weighted_kl(clean: Tensor, adversarial: Tensor, labels: Tensor, numerics: Numerics) -> Tensor:
@@ -41,14 +50,15 @@ class Mart(Method):
     settings: MartSettings
 
     def loss(self, step: Step) -> dict[str, Tensor]:
-        (images,), labels, numerics = step.views, step.labels, self.settings.numerics
-        adversarial = step.attack(images, labels, start=self.settings.attack_start)
+        (images,), labels, settings = step.views, step.labels, self.settings
+        numerics = settings.numerics
+        adversarial = step.attack(images, labels, start=settings.attack_start, l2=settings.l2)
         clean_logits = step.forward(images)
         adversarial_logits = step.forward(adversarial)
         kl = weighted_kl(clean_logits, adversarial_logits, labels, numerics).mean()
         return {
             "supervised": boosted_cross_entropy(adversarial_logits, labels, numerics).mean(),
-            "kl": self.settings.lam * kl,
+            "kl": settings.lam * kl,
         }
 
     def passes(self, steps: int, correct: float) -> Passes:

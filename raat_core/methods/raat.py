@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from raat_core.interface import BatchNormMode, Step, register
+from raat_core.interface.l2 import L2Gradient, L2Start, l2_gradient, l2_start
 from raat_core.interface.operations import Passes
 from raat_core.methods.robust_alignment import OnlinePartition, OnlinePartitionSettings
 
@@ -29,6 +30,8 @@ class RaatSettings(OnlinePartitionSettings):
         "side. train: a forward of its own that BatchNorm's statistics see, as in the released "
         "code; eval: with running statistics, which it leaves alone.",
     )
+    l2_start: L2Start | None = l2_start("pixel-box")
+    l2_gradient: L2Gradient | None = l2_gradient("advertorch")
 
 
 @register

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from raat_core.interface import Start, Step, departure, forward_twice, register
+from raat_core.interface.l2 import L2Gradient, L2Projection, l2_gradient, l2_projection
 from raat_core.interface.losses import boosted_cross_entropy
 from raat_core.interface.operations import Passes
 from raat_core.methods.mart import weighted_kl
@@ -31,6 +32,8 @@ class RaatPlusPlusSettings(OnlinePartitionSettings):
         "DICAR, whose indicator is decided anew after these forwards have moved BatchNorm's "
         "statistics; instead of x, x' and x'' once each.",
     )
+    l2_gradient: L2Gradient | None = l2_gradient("mart")
+    l2_projection: L2Projection | None = l2_projection("before-clipping")
 
 
 @register

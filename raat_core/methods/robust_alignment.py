@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
-from raat_core.interface import BatchNormMode, Method, MethodSettings, Start, Step, departure
+from raat_core.interface import BatchNormMode, Method, Start, Step, departure
+from raat_core.interface.l2 import L2Settings
 from raat_core.interface.losses import Numerics, jensen_shannon
 from raat_core.interface.operations import Passes
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 ReducedFor: TypeAlias = Literal["table-4", "boundary", "released"]
 
 
-class RobustAlignmentSettings(MethodSettings):
+class RobustAlignmentSettings(L2Settings):
     """Settings of the paper's two ideas, shared by RAAT, RAAT++ and RAAT#."""
 
     lam: float = Field(1.0, alias="lambda", ge=0, description="Weight of the regularisers.")
@@ -169,7 +170,14 @@ class RobustAlignment(Method):
         """The first `views` views, attacked in `radius` times the ball, (views * B, C, H, W)."""
         images, labels = step.stacked_views()
         count = views * len(step.labels)
-        return step.attack(images[:count], labels[:count], start=start, radius=radius, name=name)
+        return step.attack(
+            images[:count],
+            labels[:count],
+            start=start,
+            radius=radius,
+            l2=self.settings.l2,
+            name=name,
+        )
 
     def _reduce(self, step: Step, start: Start, adversarial: Tensor) -> Tensor:
         """The supervised term's images at x'' from those at x', (N, C, H, W)."""

@@ -8,12 +8,18 @@ from pydantic import Field
 
 from raat_core.interface import (
     Method,
-    MethodSettings,
     Start,
     Step,
     departure,
     forward_twice,
     register,
+)
+from raat_core.interface.l2 import (
+    L2Gradient,
+    L2Projection,
+    L2Settings,
+    l2_gradient,
+    l2_projection,
 )
 from raat_core.interface.losses import kl_divergence
 from raat_core.interface.operations import Passes
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class TradesSettings(MethodSettings):
+class TradesSettings(L2Settings):
     """Settings of TRADES."""
 
     name: Literal["trades"] = "trades"
@@ -33,6 +39,8 @@ class TradesSettings(MethodSettings):
     repeat_forwards: bool = departure(
         False, True, "Forward the clean images once more in training mode for the KL term."
     )
+    l2_gradient: L2Gradient | None = l2_gradient("trades")
+    l2_projection: L2Projection | None = l2_projection("before-clipping")
 
 
 @register
@@ -44,17 +52,17 @@ class Trades(Method):
     smooths_labels = True
 
     def loss(self, step: Step) -> dict[str, Tensor]:
-        (images,) = step.views
+        (images,), settings = step.views, self.settings
         adversarial = step.attack(
-            images, step.labels, objective="kl", start=self.settings.attack_start
+            images, step.labels, objective="kl", start=settings.attack_start, l2=settings.l2
         )
-        repeat = self.settings.repeat_forwards
+        repeat = settings.repeat_forwards
         clean_logits, clean_again = forward_twice(step, images, repeat)
         adversarial_logits = step.forward(adversarial)
         reference = clean_again()
         return {
             "supervised": step.cross_entropy(clean_logits, step.labels).mean(),
-            "kl": self.settings.lam * kl_divergence(reference, adversarial_logits).mean(),
+            "kl": settings.lam * kl_divergence(reference, adversarial_logits).mean(),
         }
 
     def passes(self, steps: int, correct: float) -> Passes:

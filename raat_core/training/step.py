@@ -20,6 +20,7 @@ from raat_core.fast.arithmetic import compute_logits, in_arithmetic
 from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.repeats import watch_statistics
 from raat_core.interface.facts import CellFacts
+from raat_core.interface.l2 import PLAIN_L2, L2Details
 from raat_core.interface.losses import smoothed_cross_entropy
 from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, OnIterate, Start
 from raat_core.models.modes import in_mode, statistics_at_rest
@@ -145,6 +146,7 @@ class TrainingStep:
         steps: int | None = None,
         step_size: float | None = None,
         in_ball: bool = True,
+        l2: L2Details = PLAIN_L2,
         on_iterate: OnIterate | None = None,
         model: nn.Module | None = None,
         name: str = "attack",
@@ -161,6 +163,7 @@ class TrainingStep:
             objective="cross-entropy" if callable(objective) else objective,
             start="clean" if isinstance(start, Tensor) else start,
             in_ball=in_ball,
+            l2=l2,
         )
         live = Live(
             objective=objective if callable(objective) else None,

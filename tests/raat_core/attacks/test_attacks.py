@@ -16,6 +16,7 @@ from raat_core.attacks.pgd import Pgd
 from raat_core.cells.evaluations import AutoAttackEvaluation
 from raat_core.data.dataset import Split
 from raat_core.errors import UserError
+from raat_core.interface.l2 import L2Details
 from raat_core.interface.step import AttackObjective, Start
 from raat_core.models.build import build_model
 from raat_core.specs.threat_model import Norm
@@ -52,6 +53,12 @@ def distance(norm: Norm, first: Tensor, second: Tensor) -> Tensor:
     steps=st.integers(1, 4),
     objective=st.sampled_from(["cross-entropy", "kl", "margin"]),
     start=st.sampled_from(["uniform", "gaussian"]),
+    l2=st.builds(
+        L2Details,
+        start=st.sampled_from([None, "pixel-box", "uniform-radius"]),
+        gradient=st.sampled_from(["normalised", "advertorch", "mart", "trades", "rebat"]),
+        projection=st.sampled_from(["after-clipping", "before-clipping"]),
+    ),
     seed=st.integers(0, 1000),
 )
 def test_never_outside_the_ball_or_the_pixel_range(
@@ -61,13 +68,14 @@ def test_never_outside_the_ball_or_the_pixel_range(
     steps: int,
     objective: AttackObjective,
     start: Start,
+    l2: L2Details,
     seed: int,
 ) -> None:
     model = build_model("resnet-mini", 3, 5, seed=0).eval()
     images = torch.rand(4, 3, 8, 8, generator=seeded(seed))
     images[0], images[1] = 0.0, 1.0
     labels = torch.randint(5, (4,), generator=seeded(seed))
-    pgd = Pgd(norm, epsilon, relative_step * epsilon, steps, objective, start)
+    pgd = Pgd(norm, epsilon, relative_step * epsilon, steps, objective, start, l2=l2)
     adversarial = pgd.run(model, images, labels, seeded(seed))
     assert adversarial.shape == images.shape
     assert not adversarial.requires_grad

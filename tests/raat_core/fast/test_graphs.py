@@ -12,6 +12,7 @@ from raat_core.attacks.pgd import Live, Pgd
 from raat_core.fast.frozen import FrozenModels
 from raat_core.fast.graphs import RUNS_BEFORE_RECORDING, Recordings, Work
 from raat_core.fast.switches import FastPaths
+from raat_core.interface.l2 import L2Details
 from raat_core.models.build import build_model
 
 
@@ -98,3 +99,23 @@ def test_attacks_that_hold_functions_are_not_recorded(
         )
         assert torch.equal(found, expected)
     assert recorder.replayed == (2 if recorded else 0)
+
+
+def test_attacks_that_step_otherwise_in_an_l2_ball_are_recorded_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr("raat_core.fast.graphs.record_cuda_graph", recorder)
+    model = build_model("resnet-mini", 1, 10, seed=0)
+    frozen, plain = OnAGpu(FastPaths(cuda_graphs=True)), FrozenModels(FastPaths())
+    details = [L2Details(), L2Details(gradient="advertorch"), L2Details(gradient="mart")]
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(6)
+    for _ in range(RUNS_BEFORE_RECORDING + 2):
+        for each in details:
+            pgd = Pgd("l2", 0.5, 0.2, 2, l2=each)
+            found, expected = (
+                some.attack(pgd, model, images, labels, images, "fp32") for some in (frozen, plain)
+            )
+            assert torch.equal(found, expected)
+    assert recorder.replayed == 2 * len(details)

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from raat_core.interface.l2 import PLAIN_L2, L2Details
 from raat_core.interface.losses import cross_entropy
 from raat_core.interface.step import AttackObjective, BatchNormMode, LogitsMode, OnIterate, Start
 from raat_core.models.modes import statistics_at_rest
@@ -35,6 +36,7 @@ class Attack:
     start: Start
     radius: float
     name: str
+    l2: L2Details
 
 
 class FakeDraws(NamedDraws):
@@ -114,6 +116,7 @@ class FakeStep:
         steps: int | None = None,
         step_size: float | None = None,
         in_ball: bool = True,
+        l2: L2Details = PLAIN_L2,
         on_iterate: OnIterate | None = None,
         model: nn.Module | None = None,
         name: str = "attack",
@@ -123,7 +126,7 @@ class FakeStep:
         assert isinstance(radius, float)
         assert (steps, step_size, on_iterate, model) == (None,) * 4
         assert name not in [attack.name for attack in self.attacks], "same noise for two attacks"
-        self.attacks.append(Attack(objective, start, radius, name))
+        self.attacks.append(Attack(objective, start, radius, name, l2))
         stacked, known = self.stacked_views()
         for first in range(0, len(stacked), len(self.labels)):
             rows = slice(first, first + len(images))

@@ -334,7 +334,10 @@ def is_seen_in_the_loss(config: dict[str, object]) -> bool:
     return not (floor_alone or scaled or key in UNSEEN)
 
 
-UNSEEN = ("attack_start", "repeat_forwards", "average_mode", "separate_views", "evaluate_online")
+UNSEEN = (
+    *("attack_start", "l2_start", "l2_gradient", "l2_projection"),
+    *("repeat_forwards", "average_mode", "separate_views", "evaluate_online"),
+)
 SEEN = [config for config in single_departures() if is_seen_in_the_loss(config)]
 
 
@@ -430,16 +433,45 @@ SHARED_DEPARTURES = {
     "numerics": ("exact", "released"),
 }
 GAUSSIAN = {"attack_start": ("uniform", "gaussian")}
-SHARED_BY_AVERAGES = {"evaluate_online": (False, True), "repeat_forwards": (False, True)}
+IN_L2 = {
+    "advertorch": {
+        "l2_start": ("uniform", "pixel-box"),
+        "l2_gradient": ("normalised", "advertorch"),
+    },
+    "mart": {
+        "l2_gradient": ("normalised", "mart"),
+        "l2_projection": ("after-clipping", "before-clipping"),
+    },
+    "trades": {
+        "l2_gradient": ("normalised", "trades"),
+        "l2_projection": ("after-clipping", "before-clipping"),
+    },
+    "rebat": {
+        "l2_start": ("uniform", "uniform-radius"),
+        "l2_gradient": ("normalised", "rebat"),
+        "l2_projection": ("after-clipping", "before-clipping"),
+    },
+}
+"""By whose code the attack is."""
+SHARED_BY_AVERAGES = {
+    "evaluate_online": (False, True),
+    "repeat_forwards": (False, True),
+    **IN_L2["rebat"],
+}
 ASKED_AVERAGE = {**SHARED_BY_AVERAGES, "average_mode": ("eval", "train-until-evaluated")}
 DEPARTURES: dict[str, dict[str, tuple[object, object]]] = {
-    "pgd-at": {},
-    "trades": {**GAUSSIAN, "repeat_forwards": (False, True)},
-    "mart": {**GAUSSIAN, "numerics": ("exact", "released")},
-    "cons-at": {"temperature": (1.0, 0.5), "numerics": ("exact", "released")},
-    "raat": {**SHARED_DEPARTURES},
+    "pgd-at": {**IN_L2["advertorch"]},
+    "trades": {**GAUSSIAN, **IN_L2["trades"], "repeat_forwards": (False, True)},
+    "mart": {**GAUSSIAN, **IN_L2["mart"], "numerics": ("exact", "released")},
+    "cons-at": {
+        **IN_L2["advertorch"],
+        "temperature": (1.0, 0.5),
+        "numerics": ("exact", "released"),
+    },
+    "raat": {**SHARED_DEPARTURES, **IN_L2["advertorch"]},
     "raat++": {
         **SHARED_DEPARTURES,
+        **IN_L2["mart"],
         **GAUSSIAN,
         "kl_lambda": (None, 6.0),
         "repeat_forwards": (False, True),
@@ -511,6 +543,24 @@ def test_attacks(name: str, paper: list[object], released: list[object]) -> None
         step = step_for(name)
         objective(step, {"name": name, "variant": variant})
         assert [request(attack) for attack in step.attacks] == expected
+
+
+@pytest.mark.parametrize("name", [name for name in DEPARTURES if name != "boundary-study"])
+def test_attacks_of_both_variants_in_an_l2_ball(name: str) -> None:
+    """Every attack of a step, that on the reduced ball too."""
+    usual = {"l2_start": "uniform", "l2_gradient": "normalised", "l2_projection": "after-clipping"}
+    for number, variant in enumerate(VARIANTS):
+        values = {key: pair[number] for key, pair in DEPARTURES[name].items() if key in usual}
+        if "attack_start" in DEPARTURES[name]:
+            values["l2_start"] = None
+        expected = {key.removeprefix("l2_"): value for key, value in {**usual, **values}.items()}
+        step = step_for(name)
+        objective(step, {"name": name, "variant": variant, **ATTACKED_TWICE.get(name, {})})
+        assert [vars(attack.l2) for attack in step.attacks] == [expected] * len(step.attacks)
+        assert len(step.attacks) == {"raat": 2, "raat++": 2, "raat#": 2 + 1 * number}.get(name, 1)
+
+
+ATTACKED_TWICE = {name: {"reduced_sample": "attack"} for name in ALIGNMENT}
 
 
 def request(attack: Attack) -> tuple[str, str, float]:

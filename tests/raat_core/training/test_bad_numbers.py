@@ -210,14 +210,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_data: DataSet) -> Ce
 def test_no_record_and_no_part_is_made_of_them(
     trained: CellFolder, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = Pgd._start
+    perturb = Pgd.perturb
 
     def spoiled(self: Pgd, images: Tensor, generator: torch.Generator, live: Live) -> Tensor:
-        noise = start(self, images, generator, live)
-        noise[1] = math.nan
-        return noise
+        perturbed = perturb(self, images, generator, live)
+        perturbed[1] = math.nan
+        return perturbed
 
-    monkeypatch.setattr(Pgd, "_start", spoiled)
+    monkeypatch.setattr(Pgd, "perturb", spoiled)
     with pytest.raises(UserError, match=r"not finite .* on 1 of 60 test images under pgd-2"):
         evaluate_cell(trained, EvaluationList(attacks=(PGD,)), small_data, CPU)
     assert not list(trained.path.glob("records/**/*.safetensors"))
