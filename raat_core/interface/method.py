@@ -54,6 +54,14 @@ class Method(ABC):
         a step: what the method remembers belongs into `after_step`.
         """
 
+    @property
+    def whole_batches(self) -> str:
+        """The setting with which `loss` forwards whole batches in training mode, for a message.
+
+        It is given where BatchNorm has too few values of a part of one. Empty: there is none.
+        """
+        return ""
+
     def passes(self, steps: int, correct: float) -> Passes:
         """What `loss` costs for each sample of the batch, so that a plan can tell hours ahead.
 

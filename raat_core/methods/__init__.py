@@ -1,4 +1,4 @@
-"""Adversarial training methods, one file each, and two bases: `averaging`, `robust_alignment`.
+"""Adversarial training methods, one file each, and what several of them are made of.
 
 What the author of a method needs is in `raat_core.interface`, and for short here, too.
 """

@@ -14,7 +14,8 @@ from pydantic import Field
 from raat_core.interface import BatchNormMode, Step, register
 from raat_core.interface.l2 import L2Gradient, L2Start, l2_gradient, l2_start
 from raat_core.interface.operations import Passes
-from raat_core.methods.robust_alignment import OnlinePartition, OnlinePartitionSettings
+from raat_core.methods.alignment_settings import OnlinePartitionSettings
+from raat_core.methods.robust_alignment import OnlinePartition
 
 if TYPE_CHECKING:
     from torch import Tensor

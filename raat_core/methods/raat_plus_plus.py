@@ -8,8 +8,9 @@ from raat_core.interface import Start, Step, departure, forward_twice, register
 from raat_core.interface.l2 import L2Gradient, L2Projection, l2_gradient, l2_projection
 from raat_core.interface.losses import boosted_cross_entropy
 from raat_core.interface.operations import Passes
+from raat_core.methods.alignment_settings import OnlinePartitionSettings
 from raat_core.methods.mart import weighted_kl
-from raat_core.methods.robust_alignment import OnlinePartition, OnlinePartitionSettings, Perturbed
+from raat_core.methods.robust_alignment import OnlinePartition, Perturbed
 
 if TYPE_CHECKING:
     from torch import Tensor

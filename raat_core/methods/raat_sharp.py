@@ -9,12 +9,12 @@ from pydantic import Field
 
 from raat_core.interface import Start, Step, departure, register
 from raat_core.interface.operations import Passes
+from raat_core.methods.alignment_settings import RobustAlignmentSettings
 from raat_core.methods.averaging import ConsultedAverage, ConsultedAverageSettings
 from raat_core.methods.robust_alignment import (
     Correct,
     Perturbed,
     RobustAlignment,
-    RobustAlignmentSettings,
 )
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from raat_core.cells.cell import Cell
 from raat_core.errors import UserError
+from raat_core.interface.method import Method
 from raat_core.models.modes import in_mode
 from raat_core.training.state import Progress
 from raat_core.training.trainee import Trainee
@@ -88,16 +89,38 @@ def require_logits(model: nn.Module, images: Tensor, classes: int, architecture:
 
 
 @contextmanager
-def explaining_lone_values(cell: Cell, progress: Progress) -> Iterator[None]:
-    """A batch of one image has no variance where a layer sees it as a single pixel."""
+def explaining_lone_values(
+    cell: Cell, where: str, images: int, method: Method | None = None
+) -> Iterator[None]:
+    """One image has no variance where a layer sees it as a single pixel.
+
+    Args:
+        cell: what is trained.
+        where: in the training, for the message.
+        images: in the batch.
+        method: that may have forwarded a part of them alone.
+    """
     try:
         yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
+        needs = f"BatchNorm needs more than one value per channel, and {cell.architecture} has one"
+        if images > 1 and method is not None:
+            instead = f"{method.whole_batches}, or " if method.whole_batches else ""
+            raise UserError(
+                f"method '{cell.method.name}': {needs} at {where}, where one image of a batch of "
+                f"{images} is forwarded alone in training mode; choose {instead}an architecture "
+                f"that has several"
+            ) from error
         raise UserError(
-            f"recipe.batch_size = {cell.recipe.batch_size}: BatchNorm needs more than one "
-            f"value per channel, and {cell.architecture} has one at epoch "
-            f"{progress.epoch + 1}, step {progress.step + 1}, where so few images "
-            f"are forwarded; choose another batch_size"
+            f"recipe.batch_size = {cell.recipe.batch_size}: {needs} at {where}, where a batch has "
+            f"one image; choose another batch_size{_or_drop(cell)}"
         ) from error
+
+
+def _or_drop(cell: Cell) -> str:
+    """Helps where only the last batch of an epoch is too small."""
+    return (
+        ", or drop_last: true" if cell.recipe.batch_size > 1 and not cell.recipe.drop_last else ""
+    )

@@ -191,7 +191,11 @@ class Training:
         for indices in self.batches(progress.epoch)[progress.step :]:
             self.check_stop()
             step = self.trainee.draw(self.train_split, indices, progress.epoch, progress.step)
-            with explaining_lone_values(self.cell, progress):
+            where, method = (
+                f"epoch {progress.epoch + 1}, step {progress.step + 1}",
+                self.trainee.method,
+            )
+            with explaining_lone_values(self.cell, where, len(indices), method):
                 terms = self.trainee.update(step)
             progress.finish_step(terms)
             self.reporter.step_done()
@@ -223,7 +227,11 @@ class Training:
         average = self.trainee.average
         due = self.selector.is_due(self.progress.epoch)
         if average is not None and average.asks_images and due:
-            with seeded_on(self.device, self.cell.seed, "statistics", self.progress.epoch):
+            where = f"the end of epoch {self.progress.epoch + 1}, for the average's statistics"
+            with (
+                seeded_on(self.device, self.cell.seed, "statistics", self.progress.epoch),
+                explaining_lone_values(self.cell, where, images=1),
+            ):
                 average.estimate(self._augmented())
 
     def _augmented(self) -> Iterator[Tensor]:

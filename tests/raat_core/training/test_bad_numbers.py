@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from raat_core.interface.method import Method
 from raat_core.interface.registry import BUILT_IN_METHODS
 from raat_core.interface.step import Step
 from raat_core.methods.pgd_at import PgdAt
+from raat_core.methods.robust_alignment import RobustAlignment
 from raat_core.training.loop import Training
 from raat_core.training.optimisers import Sgd
 
@@ -266,8 +268,66 @@ def test_batchnorm_of_a_single_value_is_explained(
     step = 1 if size == 1 else 2
     with pytest.raises(
         UserError, match=rf"recipe.batch_size = {size}: BatchNorm needs .* epoch 1, step {step},"
-    ):
+    ) as refused:
         run.run()
+    assert ("drop_last: true" in str(refused.value)) == (size > 1)
+
+
+def one_is_kept(self: RobustAlignment, step: Step, clean_correct: Tensor | None = None) -> Tensor:
+    return torch.arange(len(step.labels)) == 2
+
+
+@pytest.mark.parametrize("name", ["raat", "raat++", "raat#"])
+def test_a_part_of_a_batch_without_variance_is_explained(
+    name: str, tmp_path: Path, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The released code forwards the samples that DICAR keeps alone; no batch size helps."""
+    monkeypatch.setattr(RobustAlignment, "kept", one_is_kept)
+    data, recipe = _few(small_data, [3]), {**RECIPE, "batch_size": 6}
+
+    def run(**settings: Any) -> Training:
+        method = short_method(name, variant="released", **settings)
+        folder = tmp_path / str(len(settings))
+        return training(folder, data, architecture="resnet-18", recipe=recipe, method=method)
+
+    with pytest.raises(
+        UserError, match=rf"method '{re.escape(name)}': BatchNorm needs .* and resnet-18 has one"
+    ) as refused:
+        run().run()
+    assert "epoch 1, step 1, where one image of a batch of 6 is forwarded alone" in str(
+        refused.value
+    )
+    assert "choose method.dicar_mean = 'all', or an architecture" in str(refused.value)
+    assert "batch_size" not in str(refused.value)
+    run(dicar_mean="all").run()
+
+
+def test_a_part_of_a_batch_in_any_method_is_explained(
+    tmp_path: Path, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loss(self: Method, step: Step) -> dict[str, Tensor]:
+        return {"first": step.forward(step.views[0][:1]).sum()}
+
+    monkeypatch.setattr(PgdAt, "loss", loss)
+    with pytest.raises(
+        UserError, match=r"method 'pgd-at': .* a batch of 12 .* choose an architecture that has"
+    ):
+        training(tmp_path, _few(small_data, [3]), architecture="resnet-18", recipe=RECIPE).run()
+
+
+def test_a_lone_image_in_an_averages_statistics_is_explained(
+    tmp_path: Path, small_data: DataSet
+) -> None:
+    """What drop_last leaves out of the steps is in the estimate."""
+    recipe = {
+        **RECIPE, "batch_size": 11, "drop_last": True, "averaging": {"kind": "swa", "from_epoch": 0}
+    }  # fmt: skip
+    data = _few(small_data, [3])
+    with pytest.raises(
+        UserError,
+        match=r"batch_size = 11: BatchNorm .* the end of epoch 1, .*; choose another batch_s",
+    ):
+        training(tmp_path, data, architecture="resnet-18", recipe=recipe).run()
 
 
 def test_other_mistakes_of_a_method_are_not_explained_away(
