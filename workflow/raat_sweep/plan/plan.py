@@ -21,6 +21,7 @@ from raat_sweep.plan.needs import NamedNeeds, helpers_of
 from raat_sweep.plan.points import Part
 from raat_sweep.plan.published import PublishedFiles, Row
 from raat_sweep.plan.reach import check_step_sizes, notes_on_attacks
+from raat_sweep.plan.schedules import notes_on_schedules
 
 
 class Plan:
@@ -49,7 +50,10 @@ class Plan:
         """Those of items, then those that only others need."""
         self.jobs = AttackJobs(self.items, self.cells, attacks, Path(config.results))
         check_step_sizes(config.attacks, attacks.resolved)
-        self.notes = notes_on_attacks(config.attacks, attacks.resolved, self.cells.values())
+        self.notes = [
+            *notes_on_attacks(config.attacks, attacks.resolved, self.cells.values()),
+            *notes_on_schedules(self.cells.values()),
+        ]
         """What is planned and may not be meant, a line each."""
 
     def _parts_of_grids(self, data_sets: DataSets) -> dict[str, Sequence[Part]]:
