@@ -85,6 +85,11 @@ class MethodSettings(Growing):
                 return variant
         return "mixed"
 
+    @property
+    def has_variants(self) -> bool:
+        """Whether the released code departs from the paper in anything that counts in the ball."""
+        return any(self._counts(name) for name in self.preset("paper"))
+
     def _counts(self, name: str) -> bool:
         """Whether a setting is one of the cell's ball."""
         is_of_one = _norm_of(type(self).model_fields[name]) is not None

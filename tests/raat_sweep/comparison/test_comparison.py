@@ -329,6 +329,11 @@ def test_the_paper_and_the_released_code_differ_where_they_should() -> None:
     assert str(released["RAAT"].threat_model.step_size) == "1/17"  # 15/255
     assert released["RAAT"].architecture == "resnet-18-bottleneck"
     assert paper["RAAT"].recipe == released["RAAT"].recipe
+    # In l2 the released code's attack of PGD-AT is another one, too.
+    assert (paper["PGD-AT"].method.variant, released["PGD-AT"].method.variant) == (
+        "paper",
+        "released",
+    )
 
 
 def test_rows_of_one_cell_under_attacks_of_other_settings_are_compared(tmp_path: Path) -> None:
@@ -349,3 +354,48 @@ def test_rows_of_one_cell_under_attacks_of_other_settings_are_compared(tmp_path:
              ("0.left", "0.right")}  # fmt: skip
     assert cells["0.left"] == cells["0.right"]
     assert len({row["record"] for row in item["rows"]}) == 2
+
+
+def test_the_page_says_which_reading_is_measured(plan: Plan, tmp_path: Path) -> None:
+    readings = [
+        {
+            table["reading"]
+            for table in describe(Plan(read_config_file(path)), "comparison")["tables"].values()
+        }
+        for path in CONFIGS
+    ]
+    text, code = readings
+    assert all(
+        sentence.startswith("Measured here are the methods as the paper's text")
+        for sentence in text
+    )
+    assert all("is run by config/released.yaml" in sentence for sentence in text)
+    assert all(
+        sentence.startswith("Measured here are the methods as the released code")
+        for sentence in code
+    )
+    on_resnets = ", on ResNet-18 and not on what the released code calls so (resnet-18-bottleneck)"
+    assert sum(on_resnets in sentence for sentence in text) == 1
+    assert sum("on what that code calls ResNet-18" in sentence for sentence in code) == 1
+    item = describe(plan, "c")
+    write_comparison(measured(item, {}), item, tmp_path)
+    assert item["tables"]["t"]["reading"] in (tmp_path / "c.html").read_text().replace(
+        "&#x27;", "'"
+    )
+
+
+def test_readings_that_are_mixed_are_told_by_label(tmp_path: Path) -> None:
+    (tmp_path / "numbers.csv").write_text(CSV)
+    config = sweep(tmp_path)
+    config["methods"] = {
+        "RAAT": {"name": "raat", "variant": "released"},
+        "PGD-AT": {"name": "pgd-at", "variant": "released"},
+        "TRADES": {"name": "trades", "attack_start": "gaussian"},
+        "MART": {"name": "mart"},
+    }
+    config["items"]["t"]["grids"][0]["methods"] = ["PGD-AT", "RAAT", "TRADES", "MART"]
+    reading = describe(Plan(read_config(config, "test")), "c")["tables"]["t"]["reading"]
+    assert "(text: MART; released code: RAAT; mixtures of both: TRADES)" in reading
+    config["items"]["t"]["grids"][0]["methods"] = ["PGD-AT"]
+    config["items"]["t"]["ours"] = config["items"]["c"]["claims"] = []
+    assert describe(Plan(read_config(config, "test")), "c")["tables"]["t"]["reading"] == ""

@@ -30,8 +30,8 @@ def write_comparison(
     Args:
         measurements: what `measure` and `derive` made of `PlannedItem.rows`.
         item: `name`, `title`, `published` (from `PlannedComparison.published_rows`), `tables`
-            (`title`, `path`, `ours` by name), `claims`, `metrics` (metric: column title), `test`,
-            `level`.
+            (`title`, `path`, `ours`, `reading` by name), `claims`, `metrics` (metric: column
+            title), `test`, `level`.
         results: the folder that the files are written to.
         records: that `measurements` were made of.
         remarks: what is to be known of its numbers, beside gaps.

@@ -49,6 +49,7 @@ def page_of(
         rows = compared[compared["table"] == table]
         page += [
             f"## {described['title'].rstrip('.')}",
+            *filter(None, [described["reading"]]),
             f"Published numbers: {described['path']}. Percent, mean ± sample standard deviation "
             f"over n seeds, of so many test images, while published numbers are of all, as a "
             f"rule. Difference: measured minus published; ✓ where mean ± std of both "

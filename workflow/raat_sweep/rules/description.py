@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raat_core.cells.catalogue import DATA_SETS
+from raat_sweep.comparison.readings import reading_of
 from raat_sweep.config.items import Classes, Comparison, Table
 from raat_sweep.plan.plan import Plan
 from raat_sweep.plan.protocol import other_balls, protocol_of
@@ -107,6 +108,9 @@ def _describe_comparison(plan: Plan, name: str, item: Comparison) -> Description
                 "metrics": list(table.metrics),
                 "ours": list(table.ours),
                 "unmatched": planned.tables[table_name].unmatched,
+                "reading": reading_of(
+                    (point.label, point.cell) for point in planned.tables[table_name].part.points
+                ),
             }
             for table_name, table in tables.items()
             if isinstance(table, Table)
