@@ -16,7 +16,7 @@ from raat_core.commands.show_record import RANDOM_STARTS, is_of_history
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.suspicion import suspicions
-from raat_core.interface.registry import resolve_attack
+from raat_core.interface.registry import method_class, resolve_attack
 
 
 def describe(folder: CellFolder) -> str:
@@ -34,6 +34,7 @@ def describe(folder: CellFolder) -> str:
         lines.append(f"history: {len(rows)} of {cell.recipe.epochs} epochs; the last: {last}")
     if folder.manifest.exists():
         manifest = read_manifest(folder)
+        lines += _version_lines(cell, manifest)
         lines += [*best_lines(manifest), *_extension_lines(manifest)]
     records = []
     for path in sorted((folder.path / "records").glob("*.safetensors")):
@@ -68,6 +69,17 @@ def _label(cell: Cell, record: Record) -> str:
         return f"{attack.label_in(cell.threat_model, images=False)}: "
     except (ValueError, UserError, LookupError):
         return ""
+
+
+def _version_lines(cell: Cell, manifest: Mapping[str, Any]) -> list[str]:
+    """Whether another version of the method trained it, in which words may have other meanings."""
+    made_by, now = manifest["method_version"], method_class(cell.method.name).version
+    if made_by == now:
+        return []
+    return [
+        f"trained by version {made_by} of method '{cell.method.name}', and this is version {now}: "
+        f"what its settings mean may have changed (CHANGELOG.md)"
+    ]
 
 
 def _extension_lines(metadata: Mapping[str, Any]) -> list[str]:

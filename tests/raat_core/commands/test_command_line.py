@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 
 from conftest import SMALL_CELL, small_cell
+from raat_core import api
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.spec import write_spec
 from raat_core.commands.cli import main
+from raat_core.commands.show import describe
+from raat_core.data.dataset import DataSet
+from raat_core.interface.registry import method_class
 
 QUICK_RECIPE = {**SMALL_CELL["recipe"], "epochs": 1, "decay_epochs": []}
 QUICK_CELL: dict[str, Any] = {**SMALL_CELL, "recipe": QUICK_RECIPE}
@@ -42,6 +46,16 @@ def test_train_attack_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "of 30 test images" in printed
     assert main(["train", json.dumps(QUICK_CELL), "--folder", str(folder)]) == 0
     assert "epoch 1/1" not in capsys.readouterr().out
+
+
+def test_show_says_that_an_older_version_of_the_method_trained_a_cell(
+    tmp_path: Path, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = small_cell()
+    folder = CellFolder(api.train(cell, tmp_path / cell.name, device="cpu", data=small_data))
+    assert "version" not in describe(folder)
+    monkeypatch.setattr(method_class("pgd-at"), "version", 7)
+    assert "trained by version 1 of method 'pgd-at', and this is version 7: " in describe(folder)
 
 
 def test_show_says_the_last_whole_epoch_of_a_training(
