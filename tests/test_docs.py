@@ -89,7 +89,7 @@ def test_the_extensions_in_the_docs_work(
     assert len(api.load_data_set("night").test) == 297
     folder = api.train(cell, tmp_path / "cell", data=small_data)
     attack = {"kind": "random-fgsm", "epsilon": "0.1"}
-    results = api.attack(folder, [resolve_attack(attack)])
+    results = api.attack(folder, [resolve_attack(attack)], data=small_data)
     assert 0 <= results["attacks"][0]["accuracy"] <= 100
 
 

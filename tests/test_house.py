@@ -46,6 +46,7 @@ NEEDS_TORCH = (
     "raat_core.data.cifar",
     "raat_core.data.dataset",
     "raat_core.data.digits",
+    "raat_core.data.sampling",
     "raat_core.data.tiny_imagenet",
     "raat_core.evaluation.accuracy",
     "raat_core.evaluation.batch",

@@ -378,7 +378,7 @@ def test_the_page_says_which_reading_is_measured(plan: Plan, tmp_path: Path) -> 
     assert sum(on_resnets in sentence for sentence in text) == 1
     assert sum("on what that code calls ResNet-18" in sentence for sentence in code) == 1
     item = describe(plan, "c")
-    write_comparison(measured(item, {}), item, tmp_path)
+    write_comparison(measured(item, {}), item, tmp_path, Records(tmp_path))
     assert item["tables"]["t"]["reading"] in (tmp_path / "c.html").read_text().replace(
         "&#x27;", "'"
     )
