@@ -134,4 +134,5 @@ def test_the_plan_prints_the_notes(tmp_path: Path) -> None:
 
 def test_shipped_configs_are_planned_without_more() -> None:
     for name, count in (("config", 0), ("released", 0), ("demo", 1)):
-        assert len(Plan(read_config_file(CONFIGS / f"{name}.yaml")).notes) == count
+        notes = Plan(read_config_file(CONFIGS / f"{name}.yaml")).notes
+        assert sum("weak" in note for note in notes) == count

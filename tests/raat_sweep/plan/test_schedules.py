@@ -38,7 +38,7 @@ def test_decays_that_never_come_are_said() -> None:
     """Epochs are shortened, and the default's decays at 100 and 105 stay."""
     (note,) = notes(epochs=60)
     assert note.startswith(
-        "recipe.decay_epochs = [100, 105]: with epochs = 60 there is no decay at 100 and 105 "
+        "note: recipe.decay_epochs = [100, 105]: with epochs = 60 there is no decay at 100 and 105 "
         "(2 cells, such as digits_resnet-mini_linf_pgd-at_s0_"
     )
     (note,) = notes(epochs=104)
@@ -69,6 +69,6 @@ def test_the_plan_command_prints_them(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(config(epochs=60)))
-    assert show_plan(file).splitlines()[-1].startswith("recipe.decay_epochs = [100, 105]")
+    assert show_plan(file).splitlines()[-1].startswith("note: recipe.decay_epochs = [100, 105]")
     file.write_text(yaml.safe_dump(config(epochs=60, decay_epochs=[30])))
     assert "decay" not in show_plan(file)

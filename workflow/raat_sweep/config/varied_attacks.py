@@ -11,7 +11,7 @@ from raat_core.validation import explain, suggest
 from raat_sweep.config.attacks import AttackEntry
 from raat_sweep.config.fields import ConfigFields
 from raat_sweep.config.grid import OF_ATTACKS, Grid
-from raat_sweep.config.items import Figure, Item, Table
+from raat_sweep.config.items import Classes, Figure, Item, Table
 
 
 def check_varied_attacks(config: ConfigFields) -> None:
@@ -37,7 +37,7 @@ def check_varied_attacks(config: ConfigFields) -> None:
 
 def _grids_with_metrics(where: str, item: Item) -> Iterator[tuple[str, Grid, Sequence[str]]]:
     """Every grid with its place, and the metrics that are measured on its cells."""
-    if isinstance(item, Table):
+    if isinstance(item, (Table, Classes)):
         for place, grid in item.grids_at(where):
             yield place, grid, item.metrics
     elif isinstance(item, Figure):

@@ -50,10 +50,11 @@ class Plan:
         """Those of items, then those that only others need."""
         self.jobs = AttackJobs(self.items, self.cells, attacks, Path(config.results))
         check_step_sizes(config.attacks, attacks.resolved)
-        self.notes = [
+        notes = [
             *notes_on_attacks(config.attacks, attacks.resolved, self.cells.values()),
             *notes_on_schedules(self.cells.values()),
         ]
+        self.notes = [f"note: {note}" for note in notes]
         """What is planned and may not be meant, a line each."""
 
     def _parts_of_grids(self, data_sets: DataSets) -> dict[str, Sequence[Part]]:

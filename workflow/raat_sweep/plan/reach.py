@@ -80,7 +80,7 @@ def notes_on_attacks(
         *_notes_on_step_sizes(entries, found),
         *(note for cell in cells for note in _notes_on_training(cell)),
     ]
-    return [f"note: {note}" for note in dict.fromkeys(notes)]
+    return list(dict.fromkeys(notes))
 
 
 def _of_one_step_size(
