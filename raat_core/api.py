@@ -41,6 +41,7 @@ from raat_core.exporting.export import export_cell
 from raat_core.exporting.forms import Form
 from raat_core.files.locks import exclusive
 from raat_core.interface.plugins import load_plugin
+from raat_core.training.given import take_weights
 from raat_core.training.loop import Training
 from raat_core.training.reporter import Reporter
 from raat_core.training.signals import StopRequest
@@ -78,6 +79,7 @@ def train(
     data: DataSet | None = None,
     extra: DataSet | None = None,
     reporter: Reporter | None = None,
+    weights: Path | None = None,
 ) -> Path:
     """Train a cell in `folder`, or go on where an earlier call stopped; returns the folder.
 
@@ -93,17 +95,24 @@ def train(
         data: a data set to use instead of loading the cell's.
         extra: the same, of its extra data.
         reporter: is told of every step and epoch.
+        weights: the file of a cell whose weights are given; nothing is trained then.
 
     Raises:
         Interrupted: by a signal, after saving.
         UserError: a cell that it needs is not trained, bad files, a loss that is not finite, a
             folder that cannot be written, or that was moved or taken by another process meanwhile.
     """
+    if cell.trains and weights is not None:
+        raise UserError(f"weights = '{weights}': cell {cell.name} is trained, and takes no file")
     cell_folder = CellFolder(folder)
     write_spec(cell_folder, cell)
     with StopRequest() as stop, exclusive(folder, "being trained", wait=stop.check) as lock:
         if cell_folder.manifest.exists():
             _require_finished(cell_folder, cell)
+            return folder
+        if not cell.trains:
+            data = data or load_data_set(cell.dataset, data_root, stop.check)
+            take_weights(cell, cell_folder, weights, data, pick_device(device), stop.check)
             return folder
         require_needs(cell_folder, cell)
         if cell.extra_data is not None and extra is None:

@@ -105,7 +105,7 @@ class Cell(CellFields):
     def name(self) -> str:
         """A readable folder name, unique by its digest: letters, digits, `.`, `_`, `-`, `+`."""
         method = self.method.name
-        if self.method.variant != "paper":
+        if self.method.variant not in ("", "paper"):
             method += f"-{self.method.variant}"
         changed = "".join(f"-{key}-{value}" for key, value in self.method.distinctive().items())
         if self.precision != FP32:

@@ -7,6 +7,7 @@ import math
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.fields import CellFields
 from raat_core.cells.image_folder import check_described
+from raat_core.cells.network import check_network
 from raat_core.interface.registry import method_class
 
 
@@ -17,9 +18,12 @@ def check_agreement(cell: CellFields) -> None:
         ValueError: names the first place where they do not.
     """
     check_described(cell.dataset, cell.image_folder)
+    check_network(cell.architecture, cell.network)
+    _check_channels(cell)
+    if not cell.trains:
+        return
     _check_padding(cell)
     _check_held_out(cell)
-    _check_channels(cell)
     _check_method(cell)
     _check_selection(cell)
     if cell.extra_data is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -9,9 +10,15 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from raat_core.cells.catalogue import DATA_SETS, ArchitectureName, DataSetName
 from raat_core.cells.extra_data import ExtraData
 from raat_core.cells.image_folder import ImageFolder, register_described
+from raat_core.cells.network import Network, register_network
 from raat_core.cells.selection import Selection
 from raat_core.interface.facts import CellFacts
-from raat_core.interface.registry import BUILT_IN_METHODS, method_class, resolve_settings
+from raat_core.interface.registry import (
+    BUILT_IN_METHODS,
+    WITHOUT_TRAINING,
+    method_class,
+    resolve_settings,
+)
 from raat_core.interface.settings import MethodSettings
 from raat_core.specs.precision import FP32, Precision
 from raat_core.specs.recipe import Recipe
@@ -41,6 +48,18 @@ MethodField: TypeAlias = Annotated[
 ]
 
 
+OF_TRAINING = ("recipe", "selection", "precision", "seed", "extra_data")
+"""Keys that say nothing of a cell whose weights are given."""
+
+
+def _is_given(method: object) -> bool:
+    """Whether a method, in any of the ways that specs write one, trains nothing."""
+    if isinstance(method, MethodSettings):
+        method = method.name
+    name = method.get("name") if isinstance(method, Mapping) else method
+    return name in WITHOUT_TRAINING
+
+
 class CellFields(Growing):
     """The keys of a spec; whether they agree with each other is for `Cell` to check."""
 
@@ -63,19 +82,48 @@ class CellFields(Growing):
     extra_data: ExtraData | None = added(
         None, "A second data set of which every batch holds a share."
     )
+    network: Network | None = added(
+        None, "What `architecture` is, if it has no name of its own: `<function>-<digits>`."
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _register_image_folder(cls, data: Any) -> Any:
+    def _register_what_is_described(cls, data: Any) -> Any:
         """Before its name is looked up in the catalogue."""
         register_described(data)
+        register_network(data)
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forget_training(cls, data: Any) -> Any:
+        """Where nothing is trained, how it is trained is no part of a cell's identity."""
+        if not isinstance(data, Mapping) or not _is_given(data.get("method")):
+            return data
+        kept = {key: value for key, value in data.items() if key not in OF_TRAINING}
+        threat = kept.get("threat_model")
+        if isinstance(threat, ThreatModel):
+            threat = threat.model_dump(mode="json")
+        if isinstance(threat, Mapping):
+            kept["threat_model"] = {key: value for key, value in threat.items() if key != "steps"}
+        return kept
 
     @model_validator(mode="after")
     def _fit_method_to_ball(self) -> CellFields:
         """Settings of a method that count in other balls alone are no part of the cell."""
         self.__dict__["method"] = self.method.in_ball(self.threat_model.norm)  # It is frozen.
         return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is something to train; without, a file has the weights."""
+        return method_class(self.method.name).trains
+
+    @property
+    def named_architecture(self) -> str:
+        """As configs name it: what stands behind a normalisation has a name of its own."""
+        described = self.network
+        return self.architecture if described is None else described.of
 
     @property
     def data_sets(self) -> list[str]:
@@ -109,5 +157,7 @@ class CellFields(Growing):
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `Cell` validates back to an equal cell."""
-        without = {"image_folder"} if self.image_folder is None else None
+        without: dict[str, Any] = {} if self.image_folder else {"image_folder": True}
+        if not self.trains:
+            without |= {**dict.fromkeys(OF_TRAINING, True), "threat_model": {"steps"}}
         return self.model_dump(mode="json", by_alias=True, exclude=without)

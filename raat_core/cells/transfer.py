@@ -99,6 +99,8 @@ def needed_by(attack: AttackSettings, cell: Cell) -> dict[str, Need]:
     for name in type(attack).model_fields:
         value = getattr(attack, name)
         if value == NEXT_SEED:
+            if not cell.trains:
+                raise ValueError(f"{name} = '{NEXT_SEED}': given weights have none; name a cell")
             found[name] = Need(_next_seed(name, fields), "best")
         elif isinstance(value, NeededCell):
             found[name] = needed_cell(name, value, fields)

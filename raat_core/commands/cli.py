@@ -1,5 +1,7 @@
 """The command line: `train SPEC`, `attack FOLDER`, `run SPEC` (both), and what goes with them.
 
+`attack --weights FILE ...` attacks a model that was trained elsewhere.
+
 `join FOLDER` makes records of attacks in shards, `show ...` describes, `data NAME` prepares,
 `measure ...` times architectures for plans, `export FOLDER` hands a model on, `check FILE` tries
 extensions of your own.
@@ -23,6 +25,7 @@ from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
 from raat_core.cells.needs import require_needs
 from raat_core.cells.spec import read_cell, write_spec
+from raat_core.commands.given import given_cell, refuse_given
 from raat_core.commands.options import make_parser
 from raat_core.commands.show import best_lines, describe
 from raat_core.commands.show_record import describe_record
@@ -72,12 +75,18 @@ def _read_data(text: str) -> tuple[Any, str]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    summary = _train_cell(options, _read_cell(options))
+    summary = _train_cell(options, _begin(options, parse(Cell, *_read_data(options.spec))))
     _write_summary(options, summary)
 
 
 def _attack(options: argparse.Namespace) -> None:
     attacks = _read_attacks(options)
+    if options.folder is None:
+        cell, options.weights = given_cell(options)
+        options.folder = options.into
+        _train_cell(options, _begin(options, cell, attacks))
+    else:
+        refuse_given(options)
     read_manifest(CellFolder(options.folder))
     _write_summary(options, _attack_cell(options, attacks, options.shard))
 
@@ -92,17 +101,18 @@ def _join(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     attacks = _read_attacks(options)
-    cell = _read_cell(options, attacks)
+    cell = _begin(options, parse(Cell, *_read_data(options.spec)), attacks)
     _train_cell(options, cell)
     _write_summary(options, _attack_cell(options, attacks))
 
 
-def _read_cell(options: argparse.Namespace, attacks: tuple[Evaluation, ...] | None = None) -> Cell:
-    """The cell to train; its folder is made, or found to be this cell's, before torch is loaded.
+def _begin(
+    options: argparse.Namespace, cell: Cell, attacks: tuple[Evaluation, ...] | None = None
+) -> Cell:
+    """Make a cell's folder, or find it to be this cell's, before torch is loaded.
 
     So that no training is in vain, the attacks that follow it are checked first.
     """
-    cell = parse(Cell, *_read_data(options.spec))
     for attack in attacks or ():
         try:
             check_attack(attack, cell.dataset)
@@ -136,6 +146,7 @@ def _train_cell(options: argparse.Namespace, cell: Cell) -> dict[str, Any]:
             device=options.device,
             data_root=options.data,
             reporter=reporter,
+            weights=options.weights,
         )
     manifest = read_manifest(CellFolder(options.folder))
     print(*best_lines(manifest), sep="\n", flush=True)

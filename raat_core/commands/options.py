@@ -39,6 +39,7 @@ def make_parser(description: str | None) -> Parser:
 
 def _train(command: argparse.ArgumentParser) -> None:
     _add_spec(command)
+    _add_weights(command)
     _add_device(command)
     _add_data(command)
     _add_summary(command)
@@ -46,7 +47,8 @@ def _train(command: argparse.ArgumentParser) -> None:
 
 
 def _attack(command: argparse.ArgumentParser) -> None:
-    command.add_argument("folder", type=Path, help="the cell's folder")
+    command.add_argument("folder", type=Path, nargs="?", help="the cell's folder")
+    _add_given(command)
     command.add_argument(
         "--shard", type=_shard, help="attack only share 3 of 8 of the batches: 3/8; then join"
     )
@@ -72,6 +74,7 @@ def _join(command: argparse.ArgumentParser) -> None:
 
 def _run(command: argparse.ArgumentParser) -> None:
     _add_spec(command)
+    _add_weights(command)
     _add_attacks(command)
     _add_device(command)
     _add_data(command)
@@ -144,6 +147,37 @@ def _check(command: argparse.ArgumentParser) -> None:
 def _add_spec(command: argparse.ArgumentParser) -> None:
     command.add_argument("spec", help="a cell's spec: a JSON or YAML file, or JSON itself")
     command.add_argument("--folder", type=Path, help="default: results/cells/<the cell's name>")
+
+
+def _add_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--weights", type=Path, help="the file of a cell whose weights are given, not trained"
+    )
+
+
+def _add_given(command: argparse.ArgumentParser) -> None:
+    """A model that was trained elsewhere, in place of a cell's folder."""
+    given = command.add_argument_group("a model that was trained elsewhere, in place of a folder")
+    given.add_argument("--weights", help="its file, of torch.save or safetensors")
+    given.add_argument(
+        "--architecture", help="a name, or module:function, or folder/file.py:function"
+    )
+    given.add_argument("--dataset", help="whose test images are attacked")
+    given.add_argument(
+        "--threat-model", help="linf:8/255, l2:0.5, or {norm: ..., epsilon: ..., step_size: ...}"
+    )
+    given.add_argument(
+        "--given",
+        metavar="KEYS",
+        help="more of it, as under `models` in a config: {normalise: ..., key: ..., rename: ...}",
+    )
+    given.add_argument(
+        "--folder",
+        dest="into",
+        type=Path,
+        metavar="FOLDER",
+        help="where to keep it; default: results/cells/<its name>",
+    )
 
 
 def _add_attacks(command: argparse.ArgumentParser) -> None:

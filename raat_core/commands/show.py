@@ -88,7 +88,12 @@ def _extension_lines(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def best_lines(manifest: dict[str, Any]) -> list[str]:
-    """Which epoch was the best of a finished training, how it was chosen, and warnings of that."""
+    """Which epoch was the best of a finished training, how it was chosen, and warnings of that.
+
+    Of given weights: the file, and what was made of it.
+    """
+    if "given" in manifest:
+        return _given_lines(manifest)
     best = manifest["best"]
     if best["chosen_by"] == "last epoch":
         which = f"the best is the last epoch, {best['epoch']}, with {best['accuracy']:.2f}% robust"
@@ -96,3 +101,26 @@ def best_lines(manifest: dict[str, Any]) -> list[str]:
         which = f"best epoch {best['epoch']} with {best['accuracy']:.2f}% {best['chosen_by']}"
     trained = f"trained: {which} on the {best['split']} split"
     return [trained, *(f"warning: {each}" for each in warnings_in(manifest))]
+
+
+def _given_lines(manifest: Mapping[str, Any]) -> list[str]:
+    given, accuracy = manifest["given"], manifest["best"]["accuracy"]
+    sha256 = manifest["spec"]["method"]["sha256"]
+    words = {
+        "key": "under the key '{}'",
+        "prefix": "names changed by '{}'",
+        "dtypes": "of {}",
+        "kept": "not in the file, as the architecture makes them: {}",
+        "ignored": "in the file and left out: {}",
+    }
+    said = [
+        text.format(", ".join(given[key]) if isinstance(given[key], list) else given[key])
+        for key, text in words.items()
+        if key in given
+    ]
+    tried = f"{accuracy:.2f}% clean accuracy on {given['tried_on']} test images"
+    lines = [
+        f"given: {'; '.join([given['path'], f'sha256 {sha256}', *said])}",
+        f"not trained here: {tried}",
+    ]
+    return [*lines, *([f"warning: {given['warning']}"] if "warning" in given else [])]

@@ -206,9 +206,21 @@ def command_of(metadata: Mapping[str, Any], folder: CellFolder) -> str:
         options += ["--device", str(device)]
     if threads := hardware.get("threads"):
         options += ["--threads", str(threads)]
-    for plugin in dict.fromkeys(str(one["path"]) for one in metadata.get("extensions", ())):
+    # A network that the spec describes is found by the spec.
+    named = [one for one in metadata.get("extensions", ()) if not _is_described(one, folder)]
+    for plugin in dict.fromkeys(str(one["path"]) for one in named):
         options += ["--plugin", plugin]
     command = shlex.join(["python", "-m", "raat_core", "attack", str(folder.path), *options])
     if "fast_paths" not in metadata:
         return command
     return f"RAAT_FAST_PATHS={','.join(metadata['fast_paths']) or 'plain'} {command}"
+
+
+def _is_described(extension: Mapping[str, Any], folder: CellFolder) -> bool:
+    """Whether the cell's spec says where an extension is from."""
+    try:
+        network = read_cell(folder).network
+    except UserError:
+        return False
+    is_function = network is not None and network.is_function
+    return is_function and extension.get("kind") == "architecture"

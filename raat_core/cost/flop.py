@@ -81,13 +81,15 @@ def note_counted(architecture: str, image_shape: ImageShape, counted: Operations
 
 
 def training_flop(cell: Cell, accuracies: Accuracies | None = None, done: int = 0) -> float:
-    """FLOP of training a cell, evaluations for the best checkpoint among it.
+    """FLOP of training a cell, evaluations for the best checkpoint among it; 0 if it is given.
 
     Args:
         cell: which.
         accuracies: of the model while it trains; without, assumed by the data set.
         done: epochs that are trained already.
     """
+    if not cell.trains:
+        return 0.0
     accuracies = accuracies or assumed_accuracies(cell.dataset)
     model, selection, epochs = operations_of(cell), cell.selection, cell.recipe.epochs
     train_size, _ = _split_sizes(cell)

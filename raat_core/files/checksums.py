@@ -17,6 +17,7 @@ import safetensors.numpy
 
 from raat_core.errors import Damaged, UserError
 from raat_core.files.atomic import write_bytes, write_text
+from raat_core.validation import one_line
 
 Arrays = dict[str, np.ndarray]
 CHECKSUM = "checksum"
@@ -56,6 +57,19 @@ def read_json(path: Path) -> Any:
         if data_checksum(data) != expected:
             raise Damaged(f"{path} is damaged: its checksum does not match its contents")
     return data
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(one_line(f"cannot read {path}: {error.strerror or error}")) from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:

@@ -32,6 +32,8 @@ class Method(ABC):
 
     Settings: ClassVar[type[MethodSettings]]
     version: ClassVar[int] = 1
+    trains: ClassVar[bool] = True
+    """False of `given` alone: the weights of its cells come from a file."""
     views: ClassVar[int] = 1
     """Independent augmentations of every sample."""
     smooths_labels: ClassVar[bool] = False

@@ -73,7 +73,8 @@ class NeededCell(CompoundSetting):
     def in_names(self) -> str:
         """Its method, as names of cells have it."""
         variant = self.method.variant
-        return self.method.name if variant == "paper" else f"{self.method.name}-{variant}"
+        is_plain = variant in ("", "paper")
+        return self.method.name if is_plain else f"{self.method.name}-{variant}"
 
     def spec(self, needing: Mapping[str, Any]) -> dict[str, Any]:
         """The needed cell's spec; what is not given is taken from the needing cell's.
@@ -94,6 +95,8 @@ class NeededCell(CompoundSetting):
             given[key] = value.model_dump() if isinstance(value, AsInSpec) else value
         if "dataset" in given:
             given.setdefault("image_folder", None)
+        if "architecture" in given:
+            given["network"] = None
         return {**needing, "extra_data": None, **given}
 
     def replace(self, changes: Mapping[str, object]) -> NeededCell:

@@ -9,7 +9,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 from raat_core.errors import UserError
 from raat_core.files.plugin_code import CodeFolder, code_folder
@@ -67,6 +69,60 @@ def _place_of(error: BaseException) -> str:
     if not own:
         return ""
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+
+
+def find_function(reference: str) -> Plugin:
+    """Whose code a function is, by `module:function` or `file.py:function`; none of it is run.
+
+    Raises:
+        ValueError: it is not written so, or there is no such file or module.
+    """
+    place, _ = _split(reference)
+    return _find(str(Path(place).resolve()) if place.endswith(".py") else place)
+
+
+@lru_cache(maxsize=64)
+def _find(place: str) -> Plugin:
+    """Of a file or module; a package is read once."""
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            raise ValueError(f"no such file: {place}")
+        return _plugin_of_file(Path(place))
+    top = place.partition(".")[0]
+    try:
+        found = importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise ValueError(f"no module '{top}' is installed or lies here; or name a file: {top}.py")
+    return _plugin_of_module(place)
+
+
+def import_function(reference: str) -> Callable[..., object]:
+    """What stands at `module:function` or `file.py:function`; its code runs.
+
+    Raises:
+        UserError: the code cannot be imported, or there is no such function in it.
+    """
+    place, name = _split(reference)
+    load_plugin(place)
+    if place.endswith(".py"):
+        path = Path(place).resolve()
+        module = code_folder(path.parent).import_module(path.stem)
+    else:
+        module = importlib.import_module(place)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"'{reference}': there is no function or class '{name}' in {place}")
+    return cast("Callable[..., object]", function)
+
+
+def _split(reference: str) -> tuple[str, str]:
+    place, _, name = reference.rpartition(":")
+    parts = place.split(".") if not place.endswith(".py") else []
+    if not place or not name.isidentifier() or not all(part.isidentifier() for part in parts):
+        raise ValueError("must be like package.module:function or folder/file.py:function")
+    return place, name
 
 
 def load_plugins_from_environment() -> None:

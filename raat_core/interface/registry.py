@@ -29,6 +29,8 @@ BUILT_IN_METHODS = {
     "rebat": "raat_core.methods.rebat",
     "raat#": "raat_core.methods.raat_sharp",
 }
+WITHOUT_TRAINING = {"given": "raat_core.methods.given"}
+"""Built in as well: the method of cells whose weights were trained elsewhere."""
 _CATALOGUE = "raat_core.cells.catalogue"
 BUILT_IN_ARCHITECTURES = dict.fromkeys(
     (
@@ -78,6 +80,18 @@ class Registry(Generic[Kind]):
         if plugin is not None:
             self._plugins[name] = plugin
 
+    def add_described(self, name: str, thing: Kind, plugin: Plugin | None) -> None:
+        """Make a thing known that is made of another one, or of a function that is not run yet.
+
+        Args:
+            name: which tells what it is made of, so that nothing else has it.
+            thing: under that name.
+            plugin: whose code it is; None if it is built in.
+        """
+        self._found[name] = thing
+        if plugin is not None:
+            self._plugins[name] = plugin
+
     def replace(self, name: str, thing: Kind | None) -> None:
         """Put a thing in the place of what has its name, or take that away."""
         if thing is None:
@@ -107,7 +121,7 @@ class Registry(Generic[Kind]):
         return self._found[name]
 
 
-METHODS: Registry[type[Method]] = Registry("method", BUILT_IN_METHODS)
+METHODS: Registry[type[Method]] = Registry("method", {**BUILT_IN_METHODS, **WITHOUT_TRAINING})
 ATTACKS: Registry[type[Attack]] = Registry("attack", BUILT_IN_ATTACKS)
 ARCHITECTURES: Registry[RegisteredArchitecture] = Registry("architecture", BUILT_IN_ARCHITECTURES)
 DATA_SETS: Registry[RegisteredDataSet] = Registry("data set", BUILT_IN_DATA_SETS)

@@ -42,8 +42,8 @@ def write_results(
     cell = trainee.cell
     last = snapshot(trainee.reported)
     checksums = {
-        "best": _write_weights(folder, "best", cell, best.weights, best.epoch),
-        "last": _write_weights(folder, "last", cell, last, progress.epoch),
+        "best": write_weights(folder, "best", cell, best.weights, best.epoch),
+        "last": write_weights(folder, "last", cell, last, progress.epoch),
     }
     history_sha256 = write_history(folder, progress.history)
     seconds = sum(float(row["seconds"]) for row in progress.history)
@@ -70,14 +70,14 @@ def write_results(
         **sources,
         "versions": versions(),
         **as_metadata(extensions_of(cell)),
-        **_counted_operations(cell),
+        **counted_operations(cell),
         "sessions": progress.sessions,
         "spec": cell.to_json(),
     }
     write_sealed_json(folder.manifest, manifest)
 
 
-def _counted_operations(cell: Cell) -> dict[str, Any]:
+def counted_operations(cell: Cell) -> dict[str, Any]:
     """`{"operations": ...}` of an architecture that does not say; nothing of others."""
     if ARCHITECTURES[cell.architecture].operations is not None:
         return {}
@@ -88,8 +88,9 @@ def _counted_operations(cell: Cell) -> dict[str, Any]:
         return {}
 
 
-def _write_weights(
+def write_weights(
     folder: CellFolder, checkpoint: Checkpoint, cell: Cell, weights: Tensors, epoch: int
 ) -> str:
+    """Write a checkpoint; returns its checksum."""
     metadata = {"cell": cell.digest, "checkpoint": checkpoint, "epoch": epoch}
     return write_arrays(folder.weights(checkpoint), to_arrays(weights), metadata)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import small_cell
 from raat_core.cells.folder import CellFolder
@@ -25,6 +26,7 @@ from raat_core.data.images import decode
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.files.checksums import read_arrays, write_json
+from raat_core.models.foreign import read_tensors
 from raat_core.training.state import ResumeStore
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,8 +62,30 @@ def calls(path: Path) -> set[str]:
 def test_nothing_unpickles_or_evaluates_what_it_reads(path: Path) -> None:
     refused = {"eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "torch.load"}
     refused |= {"np.load", "numpy.load", "pd.read_pickle", "pickle_load", "yaml.unsafe_load"}
-    assert not calls(path) & refused
+    assert calls(path) & refused == ({"torch.load"} if path.name == "foreign.py" else set())
     assert ("yaml.load" in calls(path)) == (path.name == "plain_data.py")
+
+
+def test_torch_reads_weights_only() -> None:
+    (source,) = (path.read_text() for path in SOURCES if path.name == "foreign.py")
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    )
+    assert "weights_only=True" in map(ast.unparse, call.keywords)
+
+
+def test_a_pickle_among_weights_does_not_go_off(tmp_path: Path) -> None:
+    for number, content in enumerate((Bomb(tmp_path / "off"), {"a": Bomb(tmp_path / "off")})):
+        path = tmp_path / f"{number}.pt"
+        torch.save(content, path)
+        with pytest.raises(UserError, match="holds objects beside tensors"):
+            read_tensors(path, path.read_bytes())
+        path.write_bytes(pickle.dumps(content))
+        with pytest.raises(UserError):
+            read_tensors(path, path.read_bytes())
+    assert not (tmp_path / "off").exists()
 
 
 def test_only_a_jobs_own_command_goes_through_a_shell() -> None:
