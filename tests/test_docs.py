@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from conftest import small_cell
 from raat_core import api
 from raat_core.cells.cell import Cell
+from raat_core.commands.cli import main
 from raat_core.data.dataset import DataSet
 from raat_core.interface.registry import resolve_attack
 from raat_sweep.config.reading import read_config
@@ -116,6 +119,41 @@ def test_the_sweep_in_the_docs_plans() -> None:
     (sweep,) = blocks("config/README.md", "yaml")
     plan = Plan(read_config(yaml.safe_load(sweep), "docs"))
     assert len(plan.cells) == 2 * 4 * 3
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The network of the page on checkpoints, with weights of two seeds."""
+    monkeypatch.chdir(tmp_path)
+    (source,) = blocks("docs/checkpoints.md", "python")
+    Path("my").mkdir()
+    Path("my/net.py").write_text(source)
+    scope: dict[str, Any] = {}
+    exec(source, scope)
+    for name in ("net", "seed0", "seed1"):
+        torch.save(scope["SmallNet"]().state_dict(), f"my/{name}.pt")
+    return tmp_path
+
+
+def test_the_checkpoint_in_the_docs_is_attacked(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (command,) = blocks("docs/checkpoints.md", "sh")
+    program, *arguments = shlex.split(command.replace("\\\n", " "))
+    assert [program, *arguments[:2]] == ["python", "-m", "raat_core"]
+    assert main(arguments[2:]) == 0
+    said = capsys.readouterr().out
+    assert "clean accuracy on 256 test images" in said
+    assert "pgd-10: " in said
+    (folder,) = (checkpoints / "results/cells").iterdir()
+    assert len(list((folder / "records").glob("*.safetensors"))) == 2
+
+
+def test_the_sweep_of_checkpoints_in_the_docs_plans(checkpoints: Path) -> None:
+    (sweep,) = blocks("docs/checkpoints.md", "yaml")
+    plan = Plan(read_config(yaml.safe_load(sweep), "docs"))
+    assert len(plan.cells) == 2 + 2
+    assert sorted(map(str, plan.weights.values())) == ["my/seed0.pt", "my/seed1.pt"]
 
 
 def test_the_cell_in_the_readme_is_valid() -> None:

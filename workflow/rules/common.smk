@@ -33,7 +33,9 @@ from raat_sweep.rules.workspace import (
 try:
     if workflow.is_main_process:
         check_config_files(map(Path, workflow.configfiles))
-    PLAN = Plan(read_config(config, "config"))
+    PLAN = Plan(
+        read_config(config, "config"), "run" if workflow.is_main_process else "job"
+    )
     require_writable(Path(PLAN.config.results))
     require_folder("data", PLAN.data)
     if workflow.is_main_process:
@@ -114,8 +116,10 @@ def models_of_others(wildcards):
 
 
 def cell_spec(wildcards):
-    """A cell's spec as JSON on one line."""
-    return json.dumps(PLAN.cells[wildcards.cell].to_json(), sort_keys=True)
+    """A cell's spec as JSON on one line; of given weights, also where they are."""
+    spec = json.dumps(PLAN.cells[wildcards.cell].to_json(), sort_keys=True)
+    weights = PLAN.weights.get(wildcards.cell)
+    return spec if weights is None else [spec, "--weights", str(weights)]
 
 
 def chosen(wildcards):
@@ -142,15 +146,22 @@ def throughput():
 
 
 @cache
-def asked_for(resources, cell, *attacks, **shards):
+def asked_for(resources, cell, *attacks, **more):
     """What a job asks for; Snakemake asks for each resource by itself."""
     lists = [PLAN.jobs.lists[cell, name].attacks for name in attacks]
-    return resources(PLAN.cells[cell], *lists, throughput=throughput(), **shards)
+    return resources(PLAN.cells[cell], *lists, throughput=throughput(), **more)
+
+
+def bytes_of_weights(cell):
+    """The size of the file of a cell's given weights; 0 where it is trained."""
+    weights = PLAN.weights.get(cell)
+    return weights.stat().st_size if weights and weights.is_file() else 0
 
 
 def training_resources(wildcards):
     """What the training of a cell asks for."""
-    return asked_for(resources_of_training, wildcards.cell)
+    weights = bytes_of_weights(wildcards.cell)
+    return asked_for(resources_of_training, wildcards.cell, weights=weights)
 
 
 def attack_resources(wildcards):
@@ -163,7 +174,10 @@ def attack_resources(wildcards):
 
 def both_resources(wildcards):
     """What training and attacking in one job ask for."""
-    return asked_for(resources_of_both, wildcards.cell, wildcards.attacks)
+    weights = bytes_of_weights(wildcards.cell)
+    return asked_for(
+        resources_of_both, wildcards.cell, wildcards.attacks, weights=weights
+    )
 
 
 def shards_of(wildcards):

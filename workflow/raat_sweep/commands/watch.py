@@ -102,7 +102,7 @@ def _places(row: Row) -> tuple[str, ...]:
         row.state,
         row.job,
         row.node,
-        f"{row.epoch}/{row.epochs}" if row.epoch or row.state != "waiting" else "",
+        f"{row.epoch}/{row.epochs}" if row.epoch or (row.epochs and row.state != "waiting") else "",
         "" if row.loss is None else f"{row.loss:.4f}",
         "" if row.robust_accuracy is None else f"{row.robust_accuracy:.2f}%",
         "" if row.training_left is None else span(row.training_left),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, named_data_sets
 from raat_core.cells.image_folder import check_folder_name
 from raat_core.cells.selection import WORDS
+from raat_core.interface.registry import WITHOUT_TRAINING
 from raat_core.interface.settings import MethodSettings
 from raat_core.validation import explain, suggest
 from raat_sweep.config.attacks import AttackEntry
@@ -31,6 +32,7 @@ def check_agreement(config: ConfigFields) -> None:
     """
     # Later checks rely on the names that earlier ones have found.
     _check_data_sets(config)
+    _check_models(config)
     for name, item in config.items.items():
         _check_item(config, name, item)
     check_needs(config)
@@ -69,6 +71,19 @@ def _check_data_sets(config: ConfigFields) -> None:
             _require_data_set(f"{where}.datasets", dataset, known)
 
 
+def _check_models(config: ConfigFields) -> None:
+    """Labels that no method has, and data sets that there are; files are looked at in a plan."""
+    known = (*named_data_sets(), *config.datasets)
+    for label, settings in config.methods.items():
+        if settings.name in WITHOUT_TRAINING:
+            raise ValueError(f"methods.{label}.name = '{settings.name}': belongs under `models`")
+    for label, model in config.models.items():
+        if label in config.methods:
+            raise ValueError(f"models.{label}: there is a method of this label")
+        if model.dataset is not None:
+            _require_data_set(f"models.{label}.dataset", model.dataset, known)
+
+
 def _check_item(config: ConfigFields, name: str, item: Item) -> None:
     """Its own name, and those that it speaks of."""
     if not re.fullmatch(ITEM_NAME, name) or name == "cells":
@@ -94,6 +109,13 @@ def _check_grid(config: ConfigFields, where: str, grid: Grid) -> None:
     for label in grid.methods:
         _require(f"{where}.methods", label, config.methods)
         _check_varied(where, grid, config.methods[label])
+    for label in grid.models:
+        _require(f"{where}.models", label, config.models)
+        only = config.models[label].only_on
+        if only is not None and only not in grid.datasets:
+            raise ValueError(
+                f"{where}.models = '{label}': is of {only}, which is none of the grid's data sets"
+            )
 
 
 def _check_varied(where: str, grid: Grid, settings: MethodSettings) -> None:

@@ -21,6 +21,7 @@ from raat_sweep.config.data_sets import ImageFolderEntry
 from raat_sweep.config.defaults import DEFAULTS
 from raat_sweep.config.grid import Grid
 from raat_sweep.config.items import Classes, Item
+from raat_sweep.config.models import ModelEntry
 from raat_sweep.config.recipes import RecipeEntry, SelectionEntry
 from raat_sweep.config.threat_models import ThreatModelEntry
 
@@ -59,6 +60,11 @@ class ConfigFields(Frozen):
     )
     methods: dict[OneLine, MethodField] = Field(
         default_factory=dict, description="Methods by label: a name, `variant`, settings."
+    )
+    models: dict[OneLine, ModelEntry] = Field(
+        default_factory=dict,
+        description="Models by label that were trained elsewhere: a file of weights and its "
+        "architecture, or a model of RobustBench's zoo.",
     )
     threat_models: dict[str, ThreatModelEntry] = Field(
         default_factory=dict, description="Threat models by name."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from raat_core.interface.registry import BUILT_IN_ARCHITECTURES
 from raat_core.validation import Frozen
@@ -19,15 +19,31 @@ GridArchitecture: TypeAlias = Annotated[
 """Of the catalogue, or of the config's own `architectures`, which `Config` looks it up in."""
 
 
+OF_METHODS = ("architectures", "methods", "seeds")
+
+
+def _methods_or_models(schema: dict[str, Any]) -> None:
+    """Put into JSON schema what `Grid._need_no_methods` allows."""
+    schema["required"] = ["datasets"]
+    schema["anyOf"] = [{"required": list(OF_METHODS)}, {"required": ["models"]}]
+
+
 class Grid(Frozen):
-    """Cells: data sets x architectures x methods x varied settings x seeds."""
+    """Cells: data sets x architectures x methods x varied settings x seeds; and models."""
+
+    model_config = ConfigDict(json_schema_extra=_methods_or_models)
 
     datasets: tuple[DataSetName, ...] = Field(min_length=1, description="Data sets.")
     architectures: tuple[GridArchitecture, ...] = Field(
-        min_length=1, description="Architectures, or names from `architectures`."
+        description="Architectures, or names from `architectures`."
     )
-    methods: tuple[str, ...] = Field(min_length=1, description="Labels from `methods`.")
-    seeds: tuple[int, ...] = Field(min_length=1, description="One training each; ≥ 2 give a std.")
+    methods: tuple[str, ...] = Field(description="Labels from `methods`.")
+    seeds: tuple[int, ...] = Field(description="One training each; ≥ 2 give a std.")
+    models: tuple[str, ...] = Field(
+        (),
+        description="Labels from `models`, which have an architecture of their own; a grid of them "
+        "alone needs no architectures, methods and seeds.",
+    )
     threat_model: str = Field("linf", description="Name from `threat_models`.")
     recipe: str = Field("default", description="Name from `recipes`.")
     vary: dict[str, tuple[Any, ...]] = Field(
@@ -35,6 +51,26 @@ class Grid(Frozen):
         description="Method settings to vary, each with its values; `attack.epsilon` and the like "
         "are settings of the attacks, which do not train other cells.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _need_no_methods(cls, data: Any) -> Any:
+        """With models and no methods, what methods are trained on and with says nothing."""
+        if not isinstance(data, Mapping) or not data.get("models") or data.get("methods"):
+            return data
+        return {**dict.fromkeys(OF_METHODS, ()), **data}
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Grid:
+        for key in OF_METHODS:
+            if not getattr(self, key) and (self.methods or not self.models):
+                raise ValueError(f"{key} = []: must have at least 1 item")
+        if self.models and self.varied_in_methods:
+            raise ValueError(
+                f"vary: models ({', '.join(self.models)}) have no settings of methods; give them a "
+                f"grid of their own"
+            )
+        return self
 
     @property
     def varied_in_methods(self) -> dict[str, tuple[Any, ...]]:
@@ -52,7 +88,7 @@ class Grid(Frozen):
 
     @model_validator(mode="after")
     def _check_repeats(self) -> Grid:
-        for key in ("datasets", "architectures", "methods", "seeds"):
+        for key in ("datasets", "architectures", "methods", "seeds", "models"):
             refuse_repeats(key, getattr(self, key))
         for seed in self.seeds:
             if not 0 <= seed < 2**31:
@@ -62,6 +98,11 @@ class Grid(Frozen):
                 raise ValueError(f"vary.{setting} = []: must have at least one value")
             refuse_repeats(f"vary.{setting}", values)
         return self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of its methods and models."""
+        return (*self.methods, *self.models)
 
 
 def of_attacks(setting: str) -> bool:

@@ -36,7 +36,7 @@ class _Item(Frozen):
 
 
 def _methods_of(grids: Iterable[Grid]) -> dict[str, None]:
-    return dict.fromkeys(label for grid in grids for label in grid.methods)
+    return dict.fromkeys(label for grid in grids for label in grid.labels)
 
 
 class Table(_Item):

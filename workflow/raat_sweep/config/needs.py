@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from raat_core.cells.catalogue import ARCHITECTURES, named_data_sets
 from raat_core.interface.needs import NeededCell, needs_of
+from raat_core.interface.registry import WITHOUT_TRAINING
 from raat_core.interface.settings import MethodSettings
 from raat_core.validation import suggest
 from raat_sweep.config.fields import ConfigFields
@@ -67,6 +68,8 @@ def _needs_of_recipe(name: str, entry: RecipeEntry) -> Iterator[Place]:
 
 
 def _check_names(config: ConfigFields, where: str, need: NeededCell) -> None:
+    if need.method.name in WITHOUT_TRAINING:
+        raise ValueError(f"{where}.method = '{need.method.name}': must be a method that trains")
     known = {
         "recipe": list(config.recipes),
         "threat_model": list(config.threat_models),

@@ -174,7 +174,7 @@ class _Estimator:
         files = names_in(folder.path)
         is_trained = folder.manifest.name in files
         training = Cost()
-        if not is_trained:
+        if not is_trained and cell.trains:
             done = read_progress(folder).epoch if folder.history.name in files else 0
             flop = training_flop(cell, self._like.get(_likeness(cell)), done)
             training = self._cost(cell, kind_of_training(cell.precision), flop)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
@@ -33,6 +33,7 @@ ATTACKS_A_STEP = 4
 whatever their methods."""
 SAFETY = 2.0
 """Times the estimate is what is asked for."""
+COPIES_OF_WEIGHTS = 8
 SHORTEST_MINUTES, LONGEST_MINUTES = 30, 1440
 NOTHING_MEASURED = Throughput()
 
@@ -48,10 +49,19 @@ class Resources:
     and go out as one array."""
 
 
-def resources_of_training(cell: Cell, throughput: Throughput = NOTHING_MEASURED) -> Resources:
-    """For training a cell; `throughput` is what was measured."""
+def resources_of_training(
+    cell: Cell, throughput: Throughput = NOTHING_MEASURED, weights: int = 0
+) -> Resources:
+    """For training a cell.
+
+    Args:
+        cell: which.
+        throughput: what was measured.
+        weights: bytes of the file of given weights, which is held several times over.
+    """
     gpu = _size_of_training(cell) >= GPU_FROM_FLOP
-    return _resources(gpu, _training_seconds(cell, throughput, gpu))
+    asked = _resources(gpu, _training_seconds(cell, throughput, gpu))
+    return replace(asked, mem_mb=asked.mem_mb + _memory_of(weights))
 
 
 def resources_of_attacks(
@@ -60,18 +70,31 @@ def resources_of_attacks(
     throughput: Throughput = NOTHING_MEASURED,
     shards: int = 1,
 ) -> Resources:
-    """For attacking a trained cell, or one of its shards; on a GPU if it was trained on one."""
-    gpu = _size_of_training(cell) >= GPU_FROM_FLOP
+    """For attacking a trained cell, or one of its shards; on a GPU if it was trained on one.
+
+    A cell of given weights is attacked on one if its attacks are work for one.
+    """
+    size = _size_of_training(cell) if cell.trains else _size_of_attacks(cell, attacks)
+    gpu = size >= GPU_FROM_FLOP
     return _resources(gpu, _attacks_seconds(cell, attacks, throughput, gpu, shards))
 
 
 def resources_of_both(
-    cell: Cell, attacks: tuple[Evaluation, ...], throughput: Throughput = NOTHING_MEASURED
+    cell: Cell,
+    attacks: tuple[Evaluation, ...],
+    throughput: Throughput = NOTHING_MEASURED,
+    weights: int = 0,
 ) -> Resources:
     """For training and attacking a cell in one job."""
     gpu = _size_of_training(cell) + _size_of_attacks(cell, attacks) >= GPU_FROM_FLOP
     training = _training_seconds(cell, throughput, gpu)
-    return _resources(gpu, training + _attacks_seconds(cell, attacks, throughput, gpu))
+    asked = _resources(gpu, training + _attacks_seconds(cell, attacks, throughput, gpu))
+    return replace(asked, mem_mb=asked.mem_mb + _memory_of(weights))
+
+
+def _memory_of(weights: int) -> int:
+    """In MB: the file, its tensors, the model, arrays and what is written; twice in fp32."""
+    return COPIES_OF_WEIGHTS * (weights // 1_000_000)
 
 
 def _resources(gpu: bool, seconds: float) -> Resources:
@@ -114,7 +137,9 @@ def _seconds(
 
 
 def _size_of_training(cell: Cell) -> float:
-    """FLOP with the costliest method."""
+    """FLOP with the costliest method; 0 where nothing is trained."""
+    if not cell.trains:
+        return 0.0
     steps, data = cell.threat_model.steps, DATA_SETS[cell.dataset]
     step = Passes(gradients=ATTACKS_A_STEP * steps, updates=ATTACKS_A_STEP)
     images = data.train_size * batch_growth(cell) * step.flop(operations_of(cell))

@@ -105,8 +105,13 @@ def _accuracies(
 ) -> tuple[Accuracies, Accuracies]:
     """Means over the epochs, and of the best one; shares, not percent.
 
-    The robust one is assumed where training did not look at it.
+    The robust one is assumed where training did not look at it. Of given weights there is a clean
+    accuracy.
     """
+    if not cell.trains:
+        clean = manifest["best"]["accuracy"] / 100
+        own = Accuracies(clean, min(clean, assumed_accuracies(cell.dataset).robust))
+        return own, own
     header, rows = read_history(folder)
     epoch, clean, robust = map(header.index, ("epoch", "clean_accuracy", "robust_accuracy"))
     assumed = 100 * assumed_accuracies(cell.dataset).robust
@@ -129,7 +134,7 @@ def _accuracies(
 def _timed_training(
     cell: Cell, manifest: Mapping[str, Any], accuracies: Accuracies
 ) -> Iterator[Timed]:
-    """Nothing if it moved from one hardware to another."""
+    """Nothing if it moved from one hardware to another, or nothing was trained."""
     names = {hardware_name(session) for session in manifest["sessions"]}
     if len(names) == 1:
         flop, seconds = training_flop(cell, accuracies), float(manifest["train_seconds"])

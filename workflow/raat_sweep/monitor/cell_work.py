@@ -76,9 +76,14 @@ class CellWork:
         return sum(self.progress.seconds) + sum(attacks)
 
     @property
+    def epochs(self) -> int:
+        """Of its whole training; 0 of given weights."""
+        return self.cell.recipe.epochs if self.cell.trains else 0
+
+    @property
     def epochs_left(self) -> int:
         """How many have still to be trained."""
-        left = self.cell.recipe.epochs - self.progress.epoch
+        left = self.epochs - self.progress.epoch
         return 0 if self.is_trained else max(0, left)
 
     @property

@@ -11,11 +11,12 @@ import pandas as pd
 
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.history import require_whole_history
+from raat_core.cells.spec import read_cell
 from raat_core.errors import UserError
 from raat_sweep.monitor.failures import Failures
 from raat_sweep.numbers.accuracies import measure
 from raat_sweep.numbers.derived import derive
-from raat_sweep.numbers.gaps import damaged, not_trained
+from raat_sweep.numbers.gaps import NO_EPOCHS, damaged, not_trained
 from raat_sweep.numbers.outcomes import Records
 
 
@@ -71,6 +72,8 @@ def curves(
 def _curve(cell: CellFolder, metric: str, failures: Failures) -> pd.DataFrame:
     """Columns x, accuracy, gap, log."""
     nothing = {"x": math.nan, "accuracy": math.nan}
+    if not cell.history.exists() and _is_given(cell):
+        return pd.DataFrame([{**nothing, "gap": NO_EPOCHS, "log": ""}])
     if not cell.history.exists():
         return pd.DataFrame([{**nothing, **not_trained(cell, failures)}])
     try:
@@ -82,3 +85,11 @@ def _curve(cell: CellFolder, metric: str, failures: Failures) -> pd.DataFrame:
     if points.empty:
         return pd.DataFrame([{**nothing, "gap": "not evaluated", "log": ""}])
     return points.rename(columns={"epoch": "x", column: "accuracy"}).assign(gap="", log="")
+
+
+def _is_given(cell: CellFolder) -> bool:
+    """Whether there is nothing that could have a history."""
+    try:
+        return cell.manifest.exists() and not read_cell(cell).trains
+    except UserError:
+        return False

@@ -12,6 +12,8 @@ from raat_core.cells.folder import CellFolder
 from raat_core.errors import UserError
 from raat_sweep.monitor.failures import Failures
 
+NO_EPOCHS = "given weights have no epochs"
+"""The reason of a gap that nothing will fill."""
 LONGEST_WHY = 140
 """Characters of a failure's reason below a table."""
 

@@ -109,7 +109,7 @@ class AttackJobs:
         made = shards_made_in(results / "cells" / cell.name, chosen.name)
         if made is not None:
             return made
-        asked = self._attacks.entries[next(iter(names))].shards_of(cell.architecture)
+        asked = self._attacks.entries[next(iter(names))].shards_of(cell.named_architecture)
         size = DATA_SETS[cell.dataset].test_size
         return min(asked, max(attack.batches(size) for attack in chosen.attacks))
 

@@ -18,6 +18,7 @@ from raat_sweep.config.config import Config
 from raat_sweep.config.grid import OF_ATTACKS, Grid
 from raat_sweep.config.items import Classes, Figure, Panel, Table
 from raat_sweep.plan.data_sets import DataSets
+from raat_sweep.plan.models import Models
 from raat_sweep.plan.needs import NamedNeeds
 from raat_sweep.plan.points import Part, Point, distinct_points
 
@@ -28,8 +29,8 @@ MOST_ROWS_BY_CLASS = 40
 class Grids:
     """Makes the points of tables and figures from their grids."""
 
-    def __init__(self, config: Config, data_sets: DataSets) -> None:
-        self._config, self._data_sets = config, data_sets
+    def __init__(self, config: Config, data_sets: DataSets, models: Models) -> None:
+        self._config, self._data_sets, self._models = config, data_sets, models
         self._needs = NamedNeeds(config, data_sets)
 
     def parts_of_table(self, name: str, table: Table) -> list[Part]:
@@ -91,12 +92,22 @@ class Grids:
                     for changed in _settings(grid.varied_in_attacks):
                         shown = {**named, **_shown(changed, threat)}
                         for cell in cells:
-                            yield Point(cell, label, shown, _changes(changed))
+                            yield Point(cell, label, shown, cell.seed, _changes(changed))
+            for dataset, label in itertools.product(grid.datasets, grid.models):
+                threat = self._threat(grid, dataset)
+                points = list(self._models.points(label, dataset, threat, where))
+                for changed in _settings(grid.varied_in_attacks):
+                    shown, changes = _shown(changed, threat), _changes(changed)
+                    for point in points:
+                        yield replace(point, varied=shown, changes=changes)
+
+    def _threat(self, grid: Grid, dataset: str) -> ThreatModel:
+        return self._config.threat_models[grid.threat_model].resolve(dataset)
 
     def _shared(self, grid: Grid, dataset: str, architecture: str) -> dict[str, Any]:
         """What the cells of a grid share in their specs, but for the method."""
         config = self._config
-        threat = config.threat_models[grid.threat_model].resolve(dataset)
+        threat = self._threat(grid, dataset)
         return {
             **self._data_sets.spec(dataset),
             "architecture": config.architectures.get(architecture, architecture),

@@ -46,7 +46,7 @@ class PlannedItem:
         return [
             {
                 **self._place(part, point),
-                "seed": point.cell.seed,
+                "seed": point.seed,
                 "metric": metric,
                 "cell": point.cell.name,
                 "record": self._record(part, point, metric) if part.attacks else None,

@@ -17,11 +17,13 @@ from raat_sweep.plan.comparisons import PlannedComparison, plan_comparison
 from raat_sweep.plan.data_sets import DataSets, data_folder
 from raat_sweep.plan.grids import Grids
 from raat_sweep.plan.items import PlannedItem
+from raat_sweep.plan.models import Models
 from raat_sweep.plan.needs import NamedNeeds, helpers_of
 from raat_sweep.plan.points import Part
 from raat_sweep.plan.published import PublishedFiles, Row
 from raat_sweep.plan.reach import check_step_sizes, notes_on_attacks
 from raat_sweep.plan.schedules import notes_on_schedules
+from raat_sweep.results.checksums import Reader
 
 
 class Plan:
@@ -32,12 +34,16 @@ class Plan:
             place.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reader: Reader = "other") -> None:
+        """Plan a config; `reader` is who asks, as for `Checksums`."""
         self.config = config
         self.data = data_folder(config.data)
         self._published = PublishedFiles()
         data_sets = DataSets(config.datasets, self.data)
-        parts = self._parts_of_grids(data_sets)
+        models = Models(config, data_sets, reader)
+        parts = self._parts_of_grids(Grids(config, data_sets, models))
+        self.weights = models.files
+        """Files of given weights by name of cell."""
         # Comparisons last: they are made of the others' cells.
         self.comparisons = self._plan_comparisons(parts)
         parts |= {name: comparison.parts for name, comparison in self.comparisons.items()}
@@ -57,9 +63,8 @@ class Plan:
         self.notes = [f"note: {note}" for note in notes]
         """What is planned and may not be meant, a line each."""
 
-    def _parts_of_grids(self, data_sets: DataSets) -> dict[str, Sequence[Part]]:
+    def _parts_of_grids(self, grids: Grids) -> dict[str, Sequence[Part]]:
         """Of tables and figures, by name."""
-        grids = Grids(self.config, data_sets)
         parts: dict[str, Sequence[Part]] = {}
         for name, item in self.config.items.items():
             if isinstance(item, Table):

@@ -26,8 +26,12 @@ class Point:
     """The method's label."""
     varied: Mapping[str, Any]
     """The settings that the grid varies, with this point's values as they are printed."""
+    seed: int
+    """The cell's; of several files of weights of one model, which of them, from 0."""
     changes: Changes = ()
     """Those of attacks."""
+    architecture_title: str | None = None
+    """In place of the architecture's own."""
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -36,7 +40,7 @@ class Point:
         values = ", ".join(f"{key} = {value}" for key, value in self.varied.items())
         return {
             "dataset": DATA_SETS[self.cell.dataset].title,
-            "architecture": ARCHITECTURES[self.cell.architecture].title,
+            "architecture": self.architecture_title or ARCHITECTURES[self.cell.architecture].title,
             "norm": threat.norm,
             "epsilon": format_fraction(threat.epsilon),
             "method": f"{self.label} ({values})" if values else self.label,
@@ -99,7 +103,7 @@ def distinct_points(where: str, part: Part) -> list[Point]:
     """
     places: dict[object, Point] = {}
     for point in part.points:
-        place = (*part.place_of(point).values(), point.cell.seed)
+        place = (*part.place_of(point).values(), point.seed)
         other = places.setdefault(place, point)
         if other.cell.name != point.cell.name:
             raise UserError(

@@ -8,13 +8,14 @@ from fractions import Fraction
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation
+from raat_core.methods.given import GivenSettings
 from raat_core.specs.averaging import Ema
 from raat_core.specs.optimiser import Sgd
 from raat_core.specs.recipe import Recipe
 from raat_core.specs.schedule import Steps
 from raat_core.specs.threat_model import NORM_SYMBOLS, ThreatModel
 from raat_core.validation import format_fraction
-from raat_sweep.plan.items import PlannedAttack
+from raat_sweep.plan.items import PlannedAttack, PlannedItem
 from raat_sweep.plan.plan import Plan
 from raat_sweep.plan.selections import best_in_full
 
@@ -23,10 +24,12 @@ def protocol_of(plan: Plan, name: str) -> list[str]:
     """Seeds, balls, training, attacks and checkpoints of an item, a sentence each."""
     item, titles = plan.items[name], plan.config.titles
     cells, attacks = item.cells, [_attack(each, titles[each.name]) for each in item.attacks]
+    trained = [cell for cell in cells if cell.trains]
     return [
-        _seeds(cells),
+        *([_seeds(trained)] if trained else []),
         "Balls: " + _join(map(_ball, cells)) + ".",
-        "Training: " + _join(map(_training, cells)) + ".",
+        *(["Training: " + _join(map(_training, trained)) + "."] if trained else []),
+        *_given(item),
         *([f"Attacks: {_join(attacks)}."] if attacks else []),
         _selection(plan, name),
     ]
@@ -56,12 +59,26 @@ def _seeds(cells: list[Cell]) -> str:
     return f"n = {len(seeds)} seeds ({', '.join(map(str, seeds))})."
 
 
+def _given(item: PlannedItem) -> list[str]:
+    """Which weights were trained elsewhere, and how many files of each model."""
+    files: dict[str, dict[str, None]] = {}
+    for part in item.parts:
+        for point in part.points:
+            settings = point.cell.method
+            if isinstance(settings, GivenSettings):
+                files.setdefault(point.label, {})[settings.sha256[:12]] = None
+    models = (
+        f"{label} (n = {len(some)}, sha256 {', '.join(some)})" for label, some in files.items()
+    )
+    return [f"Weights trained elsewhere: {'; '.join(models)}."] if files else []
+
+
 def _ball(cell: Cell) -> str:
     threat = cell.threat_model
-    return (
-        f"{NORM_SYMBOLS[threat.norm]}, ε = {format_fraction(threat.epsilon)}, training attack of "
-        f"{threat.steps} steps of {format_fraction(threat.step_size)}"
-    )
+    ball = f"{NORM_SYMBOLS[threat.norm]}, ε = {format_fraction(threat.epsilon)}"
+    if not cell.trains:
+        return ball
+    return f"{ball}, training attack of {threat.steps} steps of {format_fraction(threat.step_size)}"
 
 
 def _training(cell: Cell) -> str:

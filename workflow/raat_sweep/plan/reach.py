@@ -118,6 +118,8 @@ def _notes_on_step_sizes(
 
 
 def _notes_on_training(cell: Cell) -> Iterator[str]:
+    if not cell.trains:
+        return
     threat, selection = cell.threat_model, cell.selection
     ball = f"{NORM_SYMBOLS[threat.norm]}, {cell.dataset}"
     if why := out_of_reach(threat.steps, threat.step_size, threat.epsilon):

@@ -8,6 +8,9 @@ from raat_core.cells.cell import Cell
 from raat_core.cells.selection import Selection
 from raat_sweep.plan.items import PlannedItem
 
+AS_GIVEN = "weights as given"
+"""In place of such words where nothing is trained."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -23,11 +26,13 @@ class Way:
 
 
 def selections_of(item: PlannedItem) -> list[Way]:
-    """The ways in which an item's best checkpoints are chosen."""
+    """The ways in which an item's best checkpoints are chosen; none of given weights."""
     labels: dict[tuple[str, str], dict[str, None]] = {}
     cells: dict[tuple[str, str], Cell] = {}
     for part in item.parts:
         for point in part.points:
+            if not point.cell.trains:
+                continue
             selection, threat = point.cell.selection, point.cell.threat_model
             key = selection.model_dump_json(), selection.robust_label(threat)
             cells.setdefault(key, point.cell)
@@ -51,7 +56,7 @@ def best_in_short(item: PlannedItem) -> str:
         by = f"by {way.robust_label or way.chosen_by} on the {way.selection.split} split"
         is_last = way.selection.by == "last"
         parts.append(f"best checkpoint{way.whose} {'is the last' if is_last else by}")
-    text = "; ".join(parts)
+    text = "; ".join(parts or [AS_GIVEN])
     return text[:1].upper() + text[1:]
 
 
@@ -64,7 +69,7 @@ def best_in_full(item: PlannedItem) -> str:
         chosen = f"chosen by {way.chosen_by} on the {split} split, looked at after {looks}"
         is_last = way.selection.by == "last"
         parts.append(f"the best{way.whose} is {'the last' if is_last else chosen}")
-    return "; ".join(parts)
+    return "; ".join(parts or [AS_GIVEN])
 
 
 def robust_title(item: PlannedItem) -> str:

@@ -101,7 +101,9 @@ def _build_classes(
 
 
 def _require_all(measured: pd.DataFrame, results: Path, with_gaps: bool) -> None:
-    lost = measured[measured["accuracy"].isna()]
+    from raat_sweep.numbers.gaps import NO_EPOCHS
+
+    lost = measured[measured["accuracy"].isna() & (measured["gap"] != NO_EPOCHS)]
     if with_gaps or lost.empty:
         return
     problems = []

@@ -62,7 +62,7 @@ def _cell_rows(folder: CellFolder, summary_name: str) -> list[dict[str, Any]]:
             "seed": cell.seed,
             "checkpoint": summary["checkpoint"],
             "epoch": summary["epoch"],
-            "selection_split": cell.selection.split,
+            "selection_split": cell.selection.split if cell.trains else "",
             "attack": attack["label"],
             "accuracy": attack["accuracy"],
             "samples": attack["samples"],

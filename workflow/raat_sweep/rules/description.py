@@ -45,7 +45,9 @@ def describe(plan: Plan, name: str) -> Description:
         },
         "selection": {
             "best": best_in_short(plan.items[name]),
-            "split": " or ".join(sorted({cell.selection.split for cell in plan.items[name].cells})),
+            "split": " or ".join(
+                sorted({c.selection.split for c in plan.items[name].cells if c.trains})
+            ),
         },
     }
     if balls := other_balls(plan, name):

@@ -203,7 +203,7 @@ def _method_title(records: list[Values], counts: set[int], summary: pd.DataFrame
     method, variant = records[0]["method"], records[0]["variant"]
     other_variants = set(summary[summary["method"] == method]["variant"]) - {variant}
     parts = [method + mark]
-    if variant != "paper" or other_variants:
+    if variant and (variant != "paper" or other_variants):  # Given weights have none.
         parts.append(f"({variant})")
     planned = {record["n_seeds_planned"] for record in records}
     measured = counts - {0} or {0}
