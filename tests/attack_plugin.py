@@ -1,4 +1,4 @@
-"""Attacks that are not part of the package: Square alone, and one signed step."""
+"""Attacks that are not part of the package: Square once more, and one signed step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class SquareSettings(AttackSettings):
     """Settings of Square."""
 
-    kind: Literal["square"] = "square"
+    kind: Literal["my-square"] = "my-square"
     norm: Norm = Field(description="Norm of the ball.")
     epsilon: PixelFraction = Field(description="Radius of the ball.")
     queries: int = Field(5000, ge=1, description="Forwards an image.")

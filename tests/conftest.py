@@ -30,10 +30,12 @@ if find_spec("torchvision") is None:  # As on a machine that only trains.
 TOY_METHOD = Path(__file__).parent / "toy_method.py"
 """A method that is not part of the package."""
 ATTACK_PLUGIN = Path(__file__).parent / "attack_plugin.py"
-"""Attacks that are not: `square` and `fgsm`."""
+"""Attacks that are not: `my-square` and `fgsm`."""
 NETWORK_PLUGIN = Path(__file__).parent / "plugins" / "networks"
 """Networks without BatchNorm, `vit-mini` and `group-net`, and a data set, `ink-digits`."""
 
+FEW_CLASSES = Path(__file__).parent / "few_classes.py"
+"""Data sets of two and three classes, `digits-2` and `digits-3`."""
 TOY_DISTILLATION = Path(__file__).parent / "toy_distillation.py"
 """Another one, which needs a teacher."""
 

@@ -1,1 +1,1 @@
-"""Attacks: projected gradient descent in both balls, and AutoAttack."""
+"""Attacks: projected gradient descent in both balls, AutoAttack, and two of its attacks alone."""

@@ -1,81 +1,76 @@
-"""AutoAttack's standard version (Croce & Hein, ICML 2020), by its authors' package."""
+"""The attacks of AutoAttack (Croce & Hein, ICML 2020), by its authors' package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from raat_core.cells.evaluations import FEWEST_CLASSES, AutoAttackEvaluation
-from raat_core.errors import UserError
+from raat_core.attacks.in_turn import Perturb
+from raat_core.attacks.watched import Watched
+from raat_core.cells.attacks.autoattack import AutoAttackEvaluation
+from raat_core.cells.attacks.limits import targets_of
 from raat_core.randomness import derive_seed
+from raat_core.specs.threat_model import Norm
+
+NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
+SILENT = logging.getLogger("raat_core.silent")
+"""For packages that warn of every batch; records have flags of all images."""
+SILENT.disabled = True
 
 
-class _Interruptible(nn.Module):
-    """A model that looks for a request to stop before every forward."""
-
-    def __init__(self, model: nn.Module, check_stop: Callable[[], None]) -> None:
-        super().__init__()
-        self.model, self.check_stop = model, check_stop
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.check_stop()
-        logits: Tensor = self.model(images)
-        return logits
+def package_seed(seed: int) -> int:
+    """The seed of the package's attacks, which set torch's global generators: 32 bits at most."""
+    return derive_seed(seed, "autoattack") % 2**31
 
 
-def run_autoattack(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    settings: AutoAttackEvaluation,
-    check_stop: Callable[[], None] = lambda: None,
-) -> tuple[Tensor, Tensor]:
-    """Adversarial images (B, C, H, W) of one batch, and the class (B,) predicted for each.
+def autoattack(
+    model: Watched, settings: AutoAttackEvaluation, classes: int, device: torch.device
+) -> dict[str, Perturb]:
+    """The attacks of a version, in its order, with the package's own parameters.
 
-    The draws are the same for every batch: what comes out depends on the batch alone. An image is
-    changed where the attack succeeded; where it did not, the clean one comes back.
+    Their draws are the same for every batch: what comes out depends on the batch alone.
 
     Args:
-        model: in evaluation mode, logits of images in [0, 1].
-        images: (B, C, H, W) in [0, 1], on the model's device; attacked all at once.
-        labels: (B,) int64.
-        settings: the ball and the seed.
-        check_stop: called before every forward; may raise to stop.
-
-    Raises:
-        UserError: there are fewer classes than AutoAttack's targeted loss needs.
+        model: what is attacked.
+        settings: version, ball and seed.
+        classes: of the model.
+        device: of the images.
     """
     from pyautoattack import AutoAttack
 
-    attack = AutoAttack(
-        _Interruptible(model, check_stop).eval(),
-        norm={"linf": "Linf", "l2": "L2"}[settings.norm],
+    package = AutoAttack(
+        model,
+        norm=NORMS[settings.norm],
         eps=float(settings.epsilon),
         version=settings.version,
-        # The package seeds torch's global generators, which take 32 bits on every device.
-        seed=derive_seed(settings.seed, "autoattack") % 2**31,
-        device=images.device,
+        attacks=list(settings.attacks) or None,
+        seed=package_seed(settings.seed),
+        device=device,
     )
-    classes = _number_of_classes(model, images)
-    if classes < FEWEST_CLASSES:
-        raise UserError(
-            f"autoattack: the standard version needs at least {FEWEST_CLASSES} classes, "
-            f"not {classes}"
-        )
-    # The package attacks towards 9 other classes, which a model of fewer classes has not.
-    attack.apgd_targeted.n_target_classes = min(9, classes - 1)
-    attack.fab.n_target_classes = min(9, classes - 1)
-    # The package looks at gradients by `view`, which channels_last images do not allow.
-    images = images.contiguous()
-    with torch.random.fork_rng():
-        adversarial, predictions = attack.run_standard_evaluation(
-            images, labels, batch_size=len(images)
-        )
-    return adversarial.detach(), predictions
+    package.apgd.logger = package.apgd_targeted.logger = SILENT
+    package.apgd_targeted.n_target_classes = package.fab.n_target_classes = targets_of(classes)
+    by_name: dict[str, Perturb] = {
+        "apgd-ce": _Configured(package.apgd, loss="ce"),
+        "apgd-dlr": _Configured(package.apgd, loss="dlr"),
+        "fab": _Configured(package.fab, targeted=False),
+        "square": _Configured(package.square),
+        "apgd-t": _Configured(package.apgd_targeted),
+        "fab-t": _Configured(package.fab, targeted=True, n_restarts=1),
+    }
+    return {name: by_name[name] for name in settings.names}
 
 
-def _number_of_classes(model: nn.Module, images: Tensor) -> int:
-    with torch.no_grad():
-        return int(model(images[:1]).shape[1])
+class _Configured:
+    """An attack of the package, which sets some of its attributes before it runs it."""
+
+    def __init__(self, attack: Any, **attributes: Any) -> None:
+        self._attack, self._attributes = attack, attributes
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        for name, value in self._attributes.items():
+            setattr(self._attack, name, value)
+        found: Tensor = self._attack.perturb(images, labels)
+        return found

@@ -10,11 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from raat_core.cells.attacks.autoattack import AutoAttackEvaluation as AutoAttackEvaluation
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.digests import NUMERICS_VERSION, SAMPLING_VERSION, digest_of
 from raat_core.interface.attack import AttackSettings
 from raat_core.interface.needs import Checkpoint as Checkpoint
-from raat_core.interface.operations import ImageShape
 from raat_core.interface.registry import BUILT_IN_ATTACKS, attack_class, resolve_attack
 from raat_core.specs.threat_model import (
     Norm,
@@ -24,9 +24,6 @@ from raat_core.specs.threat_model import (
     out_of_reach,
 )
 from raat_core.validation import LARGEST_COUNT, Frozen, PixelFraction, format_fraction
-
-FEWEST_CLASSES = 4
-"""Of AutoAttack: its targeted difference-of-logits-ratio loss compares the four largest logits."""
 
 
 class CleanEvaluation(AttackSettings):
@@ -77,31 +74,6 @@ class PgdEvaluation(AttackSettings):
         restarts = "" if self.restarts == 1 else f" and {self.restarts} starts"
         steps = f"{self.steps} steps of {format_fraction(self.step_size)}{restarts}"
         return f"{steps} on the {self.objective}"
-
-
-class AutoAttackEvaluation(AttackSettings):
-    """AutoAttack's standard version, by its authors' package, on every batch by itself."""
-
-    kind: Literal["autoattack"] = "autoattack"
-    version: Literal["standard"] = Field("standard", description="AutoAttack's version.")
-    norm: Norm = Field(description="Norm of the ball.")
-    epsilon: PixelFraction = Field(description="Radius of the ball.")
-
-    @model_validator(mode="after")
-    def _check(self) -> AutoAttackEvaluation:
-        check_epsilon(self.norm, self.epsilon)
-        return self
-
-    def describe(self) -> str:
-        """See `AttackSettings.describe`."""
-        return f"AutoAttack {self.version}"
-
-    def check(self, classes: int, image_shape: ImageShape) -> None:
-        """See `AttackSettings.check`."""
-        if classes < FEWEST_CLASSES:
-            raise ValueError(
-                f"needs a data set of at least {FEWEST_CLASSES} classes, this one has {classes}"
-            )
 
 
 class EvaluationSchema:

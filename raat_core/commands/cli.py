@@ -107,23 +107,30 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _begin(
-    options: argparse.Namespace, cell: Cell, attacks: tuple[Evaluation, ...] | None = None
+    options: argparse.Namespace, cell: Cell, attacks: tuple[Evaluation, ...] | None = ()
 ) -> Cell:
     """Make a cell's folder, or find it to be this cell's, before torch is loaded.
 
-    So that no training is in vain, the attacks that follow it are checked first.
+    So that no training is in vain, the attacks that follow it are checked first: those given, the
+    default ones if there are None.
     """
-    for attack in attacks or ():
-        try:
-            check_attack(attack, cell.dataset)
-        except ValueError as error:
-            raise UserError(f"attacks: {error}") from None
+    if attacks != ():
+        _check_attacks(cell, attacks)
     options.folder = options.folder or Path("results/cells") / cell.name
     folder = CellFolder(options.folder)
     write_spec(folder, cell)
     if not folder.manifest.exists():
         require_needs(folder, cell)
     return cell
+
+
+def _check_attacks(cell: Cell, attacks: tuple[Evaluation, ...] | None) -> None:
+    for attack in attacks_on(cell.threat_model, "best", attacks).attacks:
+        try:
+            check_attack(attack, cell.dataset)
+        except ValueError as error:
+            hint = "" if attacks else "; give others by --attacks"
+            raise UserError(f"attacks: {error}{hint}") from None
 
 
 def _read_attacks(options: argparse.Namespace) -> tuple[Evaluation, ...] | None:

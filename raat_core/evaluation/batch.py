@@ -85,17 +85,19 @@ def attack_batch(
     """
     require_evaluation_mode(model)
     images, labels = samples.images, samples.labels
-    outcome = run_attack(build_attack(evaluation), model, samples, around)
-    with torch.no_grad():
+    attack = build_attack(evaluation)
+    outcome = run_attack(attack, model, samples, around)
+    # A model that draws at random says the same again.
+    with torch.no_grad(), seeded(evaluation.seed, *attack.purpose("verdict", samples.number)):
         logits = model(images)
-    clean = predicted_classes(logits)
-    predictions, adversarial = clean, outcome.images
-    if outcome.classes is not None:
-        predictions = outcome.classes
-    elif adversarial is not None:
-        predictions = classes_of(model, adversarial)
-    else:
-        adversarial = images
+        clean = predicted_classes(logits)
+        predictions, adversarial = clean, outcome.images
+        if outcome.classes is not None:
+            predictions = outcome.classes
+        elif adversarial is not None:
+            predictions = classes_of(model, adversarial)
+        else:
+            adversarial = images
     require_classes_of(evaluation, predictions, logits.shape[1])
     was_right = clean == labels
     if adversarial is not None:

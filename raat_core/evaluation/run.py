@@ -120,10 +120,12 @@ def evaluate_cell(
     cell = read_cell(folder)
     model = quickest(load_model(cell, weights, device), test, fast)
     origin = {"checkpoint": checkpoint, "epoch": weights.epoch, "weights_sha256": weights.sha256}
+    attacks = [of_cell(asked, cell) for asked in evaluations.attacks]
+    for evaluation in attacks:  # That the last one is refused is known before the first one runs.
+        _require_possible(evaluation, test, data.classes)
     summaries = []
-    for asked in evaluations.attacks:
+    for evaluation in attacks:
         check_stop()
-        evaluation = of_cell(asked, cell)
         sources = described_sources(folder, evaluation)
         attack = _Attack(
             folder=folder,
@@ -132,7 +134,6 @@ def evaluate_cell(
             model=model,
             evaluation=evaluation,
             test=test,
-            classes=data.classes,
             device=device,
             origin={
                 **origin,
@@ -177,6 +178,19 @@ def _require_same_data(folder: CellFolder, data: DataSet) -> None:
         )
 
 
+def _require_possible(evaluation: Evaluation, test: Split, classes: int) -> None:
+    """Refuse an attack that makes no sense on these images, or so many classes.
+
+    Raises:
+        UserError: says why.
+    """
+    channels, height, width = test.images.shape[1:]
+    try:
+        evaluation.check(classes, (channels, height, width))
+    except ValueError as error:
+        raise UserError(f"attack '{evaluation.kind}': {error}") from None
+
+
 @dataclass
 class _Attack:
     """One attack on one cell."""
@@ -190,7 +204,6 @@ class _Attack:
     evaluation: Evaluation
     test: Split
     """On the device."""
-    classes: int
     device: torch.device
     origin: dict[str, Any]
     """Where weights, images and code come from, for the metadata."""
@@ -199,11 +212,6 @@ class _Attack:
     report: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        try:
-            channels, height, width = self.test.images.shape[1:]
-            self.evaluation.check(self.classes, (channels, height, width))
-        except ValueError as error:
-            raise UserError(f"attack '{self.evaluation.kind}': {error}") from None
         self.label = self.evaluation.label_in(self.threat, images=False)
         self.index = attacked_positions(self.evaluation, self.test)
         self.batches = range(self.evaluation.batches(len(self.test)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.evaluations import Evaluation
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
@@ -21,13 +22,14 @@ Sources = dict[str, dict[str, str]]
 
 
 def of_cell(evaluation: Evaluation, cell: Cell) -> Evaluation:
-    """An attack on a cell, with the names of the cells that it asks for.
+    """An attack on a cell: as it is on so many classes, with the names of the cells it asks for.
 
     Raises:
         UserError: one cannot be.
     """
     try:
-        return resolved_on(evaluation, cell)
+        classes = DATA_SETS[cell.dataset].classes
+        return resolved_on(evaluation.for_classes(classes), cell)
     except ValueError as error:
         raise UserError(f"attack '{evaluation.kind}': {error}") from None
 

@@ -88,6 +88,10 @@ class AttackSettings(Growing):
             ValueError: names what it needs, and what there is.
         """
 
+    def for_classes(self, classes: int) -> AttackSettings:
+        """What stands for these settings on a data set of so many classes; names the record."""
+        return self
+
     def describe(self) -> str:
         """What captions say of it, beside the images and the ball; else all its settings."""
         given = self.to_json().items()

@@ -47,7 +47,9 @@ BUILT_IN_DATA_SETS = dict.fromkeys(("digits", "cifar10", "cifar100", "tiny-image
 BUILT_IN_ATTACKS = {
     "clean": "raat_core.evaluation.attacks",
     "pgd": "raat_core.evaluation.attacks",
-    "autoattack": "raat_core.evaluation.attacks",
+    "autoattack": "raat_core.evaluation.authors",
+    "apgd": "raat_core.evaluation.authors",
+    "square": "raat_core.evaluation.authors",
     "transfer": "raat_core.evaluation.transfer",
 }
 Kind = TypeVar("Kind")

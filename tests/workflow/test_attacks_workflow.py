@@ -20,7 +20,13 @@ pytestmark = pytest.mark.slow
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = Checkout(tmp_path_factory.mktemp("checkout"))
     shutil.copy(ATTACK_PLUGIN, checkout.path / "attacks.py")
-    square = {"kind": "square", "title": "Square", "queries": 20, "samples": 60, "batch_size": 20}
+    square = {
+        "kind": "my-square",
+        "title": "Square",
+        "queries": 20,
+        "samples": 60,
+        "batch_size": 20,
+    }
     config = checkout.config
     config["plugins"] = ["attacks.py"]
     config["attacks"]["sq"] = {**square, "shards": 3, "job": "own"}
@@ -43,7 +49,7 @@ def test_they_stand_in_the_table_and_choose_the_best(checkout: Checkout) -> None
         (path,) = folder.path.glob("records/best_fgsm_*.safetensors")
         # On the same images, with the same draws.
         assert Record.read(path).accuracy == pytest.approx(best["accuracy"], abs=1.0)
-        (path,) = folder.path.glob("records/best_square_*.safetensors")
+        (path,) = folder.path.glob("records/best_my-square_*.safetensors")
         assert len(Record.read(path).metadata["parts"]) == 3
     results = checkout.path / "results/tiny"
     caption = (results / "tiny.md").read_text().splitlines()[0]

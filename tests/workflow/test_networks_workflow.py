@@ -56,7 +56,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     }
     config["attacks"].update(
         pgd10={"kind": "pgd", "title": "PGD-10", "steps": 10, "job": "training"},
-        sq={"kind": "square", "title": "Square", "queries": 50, "samples": 60, "job": "own"},
+        sq={"kind": "my-square", "title": "Square", "queries": 50, "samples": 60, "job": "own"},
         fgsm={"kind": "fgsm", "title": "FGSM", "job": "training"},
     )
     grid = {**GRID, "datasets": ["ink-digits"], "threat_model": "small"}

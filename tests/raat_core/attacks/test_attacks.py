@@ -1,9 +1,8 @@
-"""PGD in both balls: its bounds, its optimum where it is known, its strength; AutoAttack."""
+"""PGD in both balls: its bounds, its optimum where it is known, its strength."""
 
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
 
 import pytest
 import torch
@@ -11,11 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from raat_core.attacks.autoattack import run_autoattack
 from raat_core.attacks.pgd import Pgd
-from raat_core.cells.evaluations import AutoAttackEvaluation
-from raat_core.data.dataset import Split
-from raat_core.errors import UserError
 from raat_core.interface.l2 import L2Details
 from raat_core.interface.step import AttackObjective, Start
 from raat_core.models.build import build_model
@@ -154,43 +149,3 @@ def test_no_parameter_receives_a_gradient() -> None:
     model = build_model("resnet-mini", 1, 10, seed=0).eval()
     Pgd("linf", 0.1, 0.05, 2).run(model, torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), seeded(0))
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def attack_two_images(norm: Norm, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(images, labels, adversarial images, predictions) of AutoAttack on an untrained model."""
-    model = build_model("resnet-mini", 1, classes, seed=0).eval().requires_grad_(False)
-    images = torch.rand(2, 1, 8, 8, generator=seeded(0))
-    with torch.no_grad():
-        labels = model(images).argmax(1)
-    evaluation = AutoAttackEvaluation(norm=norm, epsilon=Fraction(1, 5))
-    return images, labels, *run_autoattack(model, images, labels, evaluation)
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_autoattack_stays_in_the_ball_and_leaves_the_global_generator(norm: Norm) -> None:
-    before = torch.random.get_rng_state()
-    images, labels, adversarial, predictions = attack_two_images(norm, classes=5)
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert distance(norm, adversarial, images).max() <= 0.2 + 1e-4
-    assert torch.equal(predictions != labels, (adversarial != images).flatten(1).any(1))
-    assert torch.equal(attack_two_images(norm, classes=5)[2], adversarial)
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_autoattack_takes_images_as_batches_lay_them_out(norm: Norm) -> None:
-    """RGB batches are in channels_last."""
-    pixels = torch.randint(0, 256, (4, 3, 6, 6), generator=seeded(0)).to(torch.uint8)
-    images, _ = Split(pixels, torch.zeros(4, dtype=torch.int64), 255).batch(torch.arange(4))
-    assert not images.is_contiguous()
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 6 * 6, 4)).eval().requires_grad_(False)
-    labels = model(images).argmax(1)
-    evaluation = AutoAttackEvaluation(norm=norm, epsilon=Fraction(1, 2))
-    adversarial, predictions = run_autoattack(model, images, labels, evaluation)
-    assert torch.equal(model(adversarial).argmax(1), predictions)
-    assert (predictions != labels).any()
-
-
-def test_autoattack_refuses_too_few_classes() -> None:
-    with pytest.raises(UserError, match="at least 4 classes, not 3"):
-        attack_two_images("linf", classes=3)

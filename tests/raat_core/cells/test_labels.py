@@ -42,8 +42,15 @@ PGD: dict[str, Any] = {"kind": "pgd", **BALL, "step_size": "2/255", "steps": 10}
         ({"kind": "clean"}, "clean"),
         ({"kind": "autoattack", **BALL}, "autoattack"),
         ({"kind": "autoattack", "norm": "l2", "epsilon": 0.5}, "autoattack ℓ₂ ε = 0.5"),
-        ({"kind": "square", **BALL}, "square"),
-        ({"kind": "square", **BALL, "queries": 500, "samples": 50}, "square (queries = 500) on 50"),
+        ({"kind": "autoattack", **BALL, "version": "plus"}, "autoattack-plus"),
+        (
+            {"kind": "autoattack", **BALL, "attacks": ["fab", "square"]},
+            "autoattack-custom (attacks = ['fab', 'square'])",
+        ),
+        ({"kind": "apgd", **BALL, "objective": "dlr", "restarts": 2}, "apgd-dlr-100 ×2 restarts"),
+        ({"kind": "square", **BALL, "queries": 500, "samples": 50}, "square-500 on 50"),
+        ({"kind": "my-square", **BALL}, "my-square"),
+        ({"kind": "my-square", **BALL, "queries": 500}, "my-square (queries = 500)"),
         ({"kind": "fgsm", "epsilon": "8/255"}, "fgsm"),
         ({**PGD, "kind": "transfer"}, "transfer-pgd-10 from the next seed's"),
         (

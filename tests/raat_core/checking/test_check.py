@@ -150,7 +150,7 @@ def test_a_plugin_of_two_attacks(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, ATTACK_PLUGIN, "--set", "queries=20")
     assert code == 0
     for line in (
-        "attack 'square', version 1",
+        "attack 'my-square', version 1",
         "  queries = 5000: Forwards an image.",
         "attack 'fgsm', version 1",
         "  norm = 'linf'",

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from conftest import SMALL_CELL, small_cell
 from flops import counted_flop
 from raat_core import api
-from raat_core.attacks.autoattack import run_autoattack
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.evaluations import (
     AutoAttackEvaluation,
@@ -29,9 +28,12 @@ from raat_core.cost.flop import (
     training_flop,
 )
 from raat_core.data.dataset import DataSet
-from raat_core.evaluation.attacks import autoattack_passes
-from raat_core.evaluation.batch import predict_batch
+from raat_core.evaluation.authors import Apgd, AutoAttack, Square
+from raat_core.evaluation.authors_costs import passes_in_turn
+from raat_core.evaluation.batch import Samples, predict_batch, run_attack
+from raat_core.interface.attack import Attack, Work
 from raat_core.interface.operations import Operations, Passes
+from raat_core.interface.registry import build_attack, resolve_attack
 
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": 0.1, "step_size": 0.05}
 
@@ -104,46 +106,57 @@ def test_only_attacked_samples_count() -> None:
     assert evaluation_flop(cell, CleanEvaluation(samples=7)) == 7 * operations_of(cell).forward
 
 
-class Counting(nn.Module):
-    """Counts images that are forwarded, and those whose gradient is taken."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
+    """Of the small cell, on all digits."""
+    folder = tmp_path_factory.mktemp("trained") / "cell"
+    digits = api.load_data_set("digits")
+    return api.load(api.train(small_cell(), folder, device="cpu", data=digits), device="cpu")
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.forwarded, self.gradients = model, 0, 0
 
-    def forward(self, images: Tensor) -> Tensor:
-        self.forwarded += len(images)
-        if images.requires_grad:
-            images = images.view_as(images)
-            images.register_hook(self._count)  # type: ignore[no-untyped-call]
-        logits: Tensor = self.model(images)
-        return logits
+def by_outcome(attack: Attack, model: nn.Module) -> tuple[Work, Passes]:
+    """What an attack took on four misclassified digits and twenty others, and what is told of it.
 
-    def _count(self, gradient: Tensor) -> None:
-        self.gradients += len(gradient)
+    Of the others, some have to break and some to withstand it.
+    """
+    digits = api.load_data_set("digits")
+    images, labels = digits.test.batch(torch.arange(len(digits.test)))
+    correct = model(images).argmax(1) == labels
+    wrong, right = (~correct).nonzero()[:4, 0], correct.nonzero()[:20, 0]
+    chosen = torch.cat([wrong, right])
+    outcome = run_attack(attack, model, Samples(images[chosen], labels[chosen], chosen, 0))
+    assert outcome.classes is not None
+    standing = int((outcome.classes == labels[chosen]).sum())
+    assert 4 <= standing <= 16
+    assert isinstance(attack, AutoAttack | Apgd | Square)
+    shares = 20 / 24, standing / 24
+    told = passes_in_turn(attack.efforts(10), 10, *shares, attack.repeats)
+    return sum(outcome.work.values(), Work(0, 0, 0)), 24 * told
 
 
 @pytest.mark.parametrize(
-    ("norm", "epsilon"), [("linf", 0.1), pytest.param("l2", 0.4, marks=pytest.mark.slow)]
+    ("settings", "norm", "epsilon"),
+    [
+        ({"kind": "apgd", "steps": 20, "restarts": 2}, "linf", 0.1),
+        ({"kind": "apgd", "steps": 20, "objective": "dlr-targeted"}, "l2", 0.4),
+        ({"attacks": ["fab", "apgd-dlr"]}, "linf", 0.1),
+        ({}, "linf", 0.1),
+        pytest.param({}, "l2", 0.4, marks=pytest.mark.slow),
+        pytest.param({"kind": "square"}, "l2", 0.4, marks=pytest.mark.slow),
+        pytest.param({"version": "rand"}, "linf", 0.1, marks=pytest.mark.slow),
+        pytest.param({"version": "plus"}, "linf", 0.1, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
-def test_autoattack_by_outcome(norm: str, epsilon: float, tmp_path: Path) -> None:
+def test_attacks_of_autoattack_by_outcome(
+    settings: dict[str, Any], norm: str, epsilon: float, trained: nn.Module
+) -> None:
     """On samples of which some are misclassified, some break, and some withstand all attacks."""
-    digits = api.load_data_set("digits")
-    folder = api.train(small_cell(), tmp_path / "cell", device="cpu", data=digits)
-    model = Counting(api.load(folder, device="cpu")).eval()
-    images, labels = digits.test.batch(torch.arange(len(digits.test)))
-    with torch.no_grad():
-        correct = model(images).argmax(1) == labels
-    wrong, right = (~correct).nonzero()[:4, 0], correct.nonzero()[:20, 0]
-    chosen = torch.cat([wrong, right])
-    settings = AutoAttackEvaluation.model_validate({"norm": norm, "epsilon": epsilon})
-    model.forwarded = model.gradients = 0
-    predictions = run_autoattack(model, images[chosen], labels[chosen], settings)[1]
-    standing = int((predictions == labels[chosen]).sum())
-    assert 4 <= standing <= 16
-    told = 24 * autoattack_passes(10, 20 / 24, standing / 24)
-    assert told.gradients == pytest.approx(model.gradients, rel=0.1)
-    assert told.forwards == pytest.approx(model.forwarded - model.gradients, rel=0.1)
+    given = {"kind": "autoattack", "norm": norm, "epsilon": epsilon, **settings}
+    counted, told = by_outcome(build_attack(resolve_attack(given)), trained)
+    assert told.gradients == pytest.approx(counted.gradients, rel=0.1)
+    # Of a forward with several gradients, all but the first are no forward.
+    assert told.forwards + told.gradients == pytest.approx(counted.forwards, rel=0.1)
 
 
 def test_autoattack_costs_what_samples_withstand() -> None:
@@ -153,9 +166,10 @@ def test_autoattack_costs_what_samples_withstand() -> None:
     def flop(clean: float, robust: float, classes: int = 10) -> float:
         return evaluation_passes(attack, classes, Accuracies(clean, robust)).flop(model)
 
-    assert flop(0.0, 0.0) == 8
-    assert flop(1.0, 0.0) == 10 + 2 * 101
-    assert flop(1.0, 1.0) == pytest.approx(0.85 * (5954 + 2 * 1910) + 0.15 * 212)
+    looks = 5 + 1
+    assert flop(0.0, 0.0) == looks
+    assert flop(1.0, 0.0) == looks + 2 + 2 * 101
+    assert flop(1.0, 1.0) == pytest.approx(looks + 0.85 * (5946 + 2 * 1910) + 0.15 * 204)
     assert flop(1.0, 1.0, classes=200) == flop(1.0, 1.0)
     assert flop(1.0, 1.0, classes=4) < flop(1.0, 1.0)
     # PGD's accuracy may be above the clean one of another split.

@@ -43,7 +43,7 @@ from raat_core.validation import parse
 CPU = torch.device("cpu")
 load_plugin(str(ATTACK_PLUGIN))
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": Fraction(3, 20)}
-SQUARE = resolve_attack({"kind": "square", **BALL, "queries": 20, "batch_size": 13})
+SQUARE = resolve_attack({"kind": "my-square", **BALL, "queries": 20, "batch_size": 13})
 FGSM = resolve_attack(
     {"kind": "fgsm", "epsilon": "3/20", "random_start": True, "samples": 50, "batch_size": 13}
 )
@@ -235,12 +235,18 @@ def test_the_default_cost_is_a_hundred_steps() -> None:
 @pytest.mark.parametrize(
     ("data", "parts"),
     [
-        ({"kind": "sqare"}, ["attacks.0: kind = 'sqare'", "did you mean 'square'?", "plugin"]),
+        (
+            {"kind": "my-sqare"},
+            ["attacks.0: kind = 'my-sqare'", "did you mean 'my-square'?", "plugin"],
+        ),
         ({}, ["attacks.0: kind: is missing; allowed: clean, pgd, autoattack"]),
         ([], ["attacks.0: must be a mapping"]),
-        ({"kind": "square", **BALL, "queries": 0}, ["attacks.0.queries = 0", "greater than"]),
-        ({"kind": "square", **BALL, "query": 9}, ["unknown key 'query'", "did you mean 'queries'"]),
-        ({"kind": "square", "queries": 9}, ["attacks.0.norm: is missing"]),
+        ({"kind": "my-square", **BALL, "queries": 0}, ["attacks.0.queries = 0", "greater than"]),
+        (
+            {"kind": "my-square", **BALL, "query": 9},
+            ["unknown key 'query'", "did you mean 'queries'"],
+        ),
+        ({"kind": "my-square", "queries": 9}, ["attacks.0.norm: is missing"]),
     ],
 )
 def test_bad_settings_get_clear_lines(data: Any, parts: list[str]) -> None:
@@ -257,9 +263,9 @@ def test_lists_survive_json_and_versions_are_part_of_names(
     again = parse(EvaluationList, json.loads(json.dumps(attacks.to_json())), "test")
     assert again == attacks
     before = [evaluation_name(attack, "best") for attack in attacks.attacks]
-    assert [name.rsplit("_", 1)[0] for name in before] == ["best_square", "best_fgsm"]
+    assert [name.rsplit("_", 1)[0] for name in before] == ["best_my-square", "best_fgsm"]
     name = attacks.name
-    monkeypatch.setattr(attack_class("square"), "version", 2)
+    monkeypatch.setattr(attack_class("my-square"), "version", 2)
     after = [evaluation_name(attack, "best") for attack in attacks.attacks]
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
     assert EvaluationList(attacks=(SQUARE, FGSM)).name != name

@@ -125,10 +125,17 @@ def assert_equal(found: Record, expected: Record) -> None:
     for array in ("index", "label", "prediction"):
         assert np.array_equal(getattr(found, array), getattr(expected, array)), array
     assert found.index.dtype == np.int32
-    own = ("seconds", "finished", "parts", "git_commit")
+    own = ("seconds", "finished", "parts", "git_commit", "work")
+    assert counts_of(found) == counts_of(expected)
     assert {k: v for k, v in found.metadata.items() if k not in own} == {
         k: v for k, v in expected.metadata.items() if k not in own
     }
+
+
+def counts_of(record: Record) -> dict[str, tuple[int, int]]:
+    """Images and gradients that parts of an attack took, which no clock says."""
+    work = record.metadata.get("work", {})
+    return {name: (each["forwards"], each["gradients"]) for name, each in work.items()}
 
 
 def stop_at(call: int) -> Callable[[], None]:

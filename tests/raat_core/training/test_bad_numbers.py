@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from conftest import SMALL_CELL, short_method, small_cell
-from raat_core import api
 from raat_core.attacks.pgd import Live, Pgd
 from raat_core.cells.evaluations import (
     AutoAttackEvaluation,
@@ -190,10 +189,10 @@ def test_attacks_count_them_neither_right_nor_wrong(evaluation: Any) -> None:
 def test_an_attack_that_returns_nan_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     class Package:
         def __init__(self, *arguments: Any, **settings: Any) -> None:
-            self.apgd_targeted = self.fab = type("Attack", (), {})()
+            self.apgd = self.apgd_targeted = self.fab = self.square = self
 
-        def run_standard_evaluation(self, images: Tensor, labels: Tensor, **_: Any) -> Any:
-            return images * math.nan, labels + 1
+        def perturb(self, images: Tensor, labels: Tensor) -> Tensor:
+            return images * math.nan
 
     monkeypatch.setattr("pyautoattack.AutoAttack", Package)
     images, labels = _split([1, 1]).batch(torch.arange(2))
@@ -339,14 +338,3 @@ def test_other_mistakes_of_a_method_are_not_explained_away(
     monkeypatch.setattr(PgdAt, "loss", loss)
     with pytest.raises(ValueError, match="a mistake of its own"):
         training(tmp_path, small_data).run()
-
-
-def test_autoattack_of_too_few_classes_is_refused_before_training(tmp_path: Path) -> None:
-    folder = {"name": "two", "image_size": 8, "classes": 2, "train_size": 9, "test_size": 9}
-    folder["sha256"] = "0" * 64
-    spec = {**SMALL_CELL, "dataset": f"two@{'0' * 12}", "image_folder": folder}
-    cell = api.cell(spec)
-    from raat_core.cells.evaluations import check_attack
-
-    with pytest.raises(ValueError, match=r"on two@0+: needs a data set of at least 4 classes"):
-        check_attack(AutoAttackEvaluation(**BALL), cell.dataset)

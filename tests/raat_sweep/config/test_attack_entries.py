@@ -14,7 +14,7 @@ from raat_sweep.config.attacks import AttackEntry
 from raat_sweep.config.config import Config
 from raat_sweep.config.reading import read_config
 
-SQUARE: dict[str, Any] = {"kind": "square", "title": "Square", "queries": 500}
+SQUARE: dict[str, Any] = {"kind": "my-square", "title": "Square", "queries": 500}
 LINF = ThreatModel(norm="linf", epsilon=Fraction(8, 255), step_size=Fraction(2, 255))
 
 
@@ -30,7 +30,7 @@ def resolved(attack: dict[str, Any], threat: ThreatModel = LINF) -> dict[str, An
 
 def test_an_attack_of_ones_own_is_in_the_cells_ball() -> None:
     assert resolved(SQUARE) == {
-        "kind": "square",
+        "kind": "my-square",
         "samples": None,
         "batch_size": 256,
         "seed": 0,
@@ -95,7 +95,7 @@ def test_jobs_of_slow_kinds_are_their_own() -> None:
 @pytest.mark.parametrize(
     ("attack", "parts"),
     [
-        ({**SQUARE, "kind": "sqare"}, ["attacks.x: kind = 'sqare'", "did you mean 'square'?"]),
+        ({**SQUARE, "kind": "my-sqare"}, ["attacks.x: kind = 'my-sqare'", "mean 'my-square'?"]),
         ({**SQUARE, "query": 3}, ["attacks.x: unknown key 'query'", "did you mean 'queries'?"]),
         ({**SQUARE, "queries": 0}, ["attacks.x.queries = 0", "greater than or equal to 1"]),
         ({**SQUARE, "queries": "many"}, ["attacks.x.queries = 'many'", "valid integer"]),
@@ -107,7 +107,7 @@ def test_jobs_of_slow_kinds_are_their_own() -> None:
         ({**SQUARE, "epsilon": "0 of epsilon"}, ["attacks.x.epsilon = '0 of epsilon'", "above 0"]),
         ({"kind": "pgd", "title": "P", "steps": 9, "step_size": "3 of epsilon"},
          ["attacks.x: step_size = 24/255", "at most 2 epsilon = 16/255"]),
-        ({"kind": "square"}, ["attacks.x.title: is missing"]),
+        ({"kind": "my-square"}, ["attacks.x.title: is missing"]),
         ({**SQUARE, "settings": {}}, ["attacks.x: unknown key 'settings'"]),
         ({"kind": "fgsm", "title": "F", "norm": "l2"}, ["attacks.x.norm = 'l2'", "'linf'"]),
         ({**SQUARE, "samples": 999}, ["attacks.x.samples = 999", "at most 360"]),

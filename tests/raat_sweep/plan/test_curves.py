@@ -101,7 +101,7 @@ def test_what_has_no_radius_is_level_and_others_follow() -> None:
     made = plan(
         figure(metrics=["clean", "sq", "both"]),
         plugins=[str(ATTACK_PLUGIN)],
-        attacks={"sq": {"kind": "square", "title": "Square", "queries": 5}},
+        attacks={"sq": {"kind": "my-square", "title": "Square", "queries": 5}},
         derived={"both": {"kind": "mean", "of": ["clean", "sq"], "title": "M"}},
     )
     rows = made.items["f"].rows

@@ -26,7 +26,7 @@ def plan(*grids: dict[str, Any], **more: Any) -> Plan:
     table = {"kind": "table", "title": "T", "metrics": ["clean", "sq"], "grids": chosen}
     config = {
         "plugins": [str(ATTACK_PLUGIN)],
-        "attacks": {"sq": {"kind": "square", "title": "Square", "queries": 500, "samples": 50}},
+        "attacks": {"sq": {"kind": "my-square", "title": "Square", "queries": 500, "samples": 50}},
         "items": {"t": table, "f": FIGURE},
     }
     return Plan(read_config({**config, **more}, "test"))
@@ -60,13 +60,13 @@ def test_an_attack_by_name_is_in_the_cells_ball() -> None:
     assert chosen.attack.to_json()["epsilon"] == "8/255"
     assert chosen.attack.to_json()["queries"] == 500
     assert protocol_of(made, "t")[-1] == (
-        "Checkpoint: best; the best is chosen by square (queries = 500) accuracy on the validation "
-        "split, looked at after every 2 epochs."
+        "Checkpoint: best; the best is chosen by my-square (queries = 500) accuracy on the "
+        "validation split, looked at after every 2 epochs."
     )
     assert describe(made, "t")["selection"]["best"] == (
-        "Best checkpoint by square (queries = 500) on the validation split"
+        "Best checkpoint by my-square (queries = 500) on the validation split"
     )
-    assert describe(made, "f")["metrics"]["robust"] == "square (queries = 500)"
+    assert describe(made, "f")["metrics"]["robust"] == "my-square (queries = 500)"
 
 
 def test_a_recipe_has_a_selection_of_its_own() -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell, Need
 from raat_core.cells.evaluations import Checkpoint, Evaluation, check_attack
 from raat_core.cells.transfer import needed_by, resolved_on
@@ -30,11 +31,11 @@ class Asked(NamedTuple):
 
 
 class Attacks:
-    """A config's attacks by name; each is resolved once for a threat model."""
+    """A config's attacks by name, each resolved once for a threat model and so many classes."""
 
     def __init__(self, entries: Mapping[str, AttackEntry], named: NamedNeeds) -> None:
         self.entries, self._named = entries, named
-        self._resolved: dict[tuple[str, ThreatModel, Changes], Evaluation] = {}
+        self._resolved: dict[tuple[str, ThreatModel, Changes, int], Evaluation] = {}
         self._on_cells: dict[tuple[str, str, Changes], tuple[Evaluation, dict[str, Need]]] = {}
 
     def on(self, cell: Cell, name: str, changes: Changes = ()) -> Evaluation:
@@ -60,9 +61,11 @@ class Attacks:
         return [need.cell for need in needs.values()]
 
     def _in_ball(self, cell: Cell, name: str, changes: Changes) -> Evaluation:
-        key = name, cell.threat_model, self.entries[name].changes_among(changes)
+        classes = DATA_SETS[cell.dataset].classes
+        key = name, cell.threat_model, self.entries[name].changes_among(changes), classes
         if key not in self._resolved:
-            self._resolved[key] = self.entries[name].resolve(cell.threat_model, changes)
+            attack = self.entries[name].resolve(cell.threat_model, changes)
+            self._resolved[key] = attack.for_classes(classes)
         return self._resolved[key]
 
     def _with_cells(
@@ -97,5 +100,5 @@ class Attacks:
     @property
     def resolved(self) -> Iterator[tuple[str, Changes, Evaluation]]:
         """All that were asked for: name, what a grid varies, and settings."""
-        for (name, _, changes), attack in self._resolved.items():
+        for (name, _, changes, _), attack in self._resolved.items():
             yield name, changes, attack

@@ -79,13 +79,16 @@ class PlannedItem:
 
     @property
     def attacks(self) -> list[PlannedAttack]:
-        """Every attack on its cells, in every threat model; none twice."""
-        found: dict[tuple[str, Changes, ThreatModel], PlannedAttack] = {}
+        """Every attack on its cells, in every threat model; none twice.
+
+        On data sets of few classes, it may be another one, of another label.
+        """
+        found: dict[tuple[str, Changes, ThreatModel, str], PlannedAttack] = {}
         for cell, _, name, changes in self.asked():
             own = self.attack_settings.entries[name].changes_among(changes)
             evaluation = self.attack_settings.on(cell, name, own)
             planned = PlannedAttack(name, own, evaluation, cell.threat_model)
-            found.setdefault((name, own, cell.threat_model), planned)
+            found.setdefault((name, own, cell.threat_model, evaluation.label), planned)
         return list(found.values())
 
     def asked(self) -> Iterator[Asked]:
