@@ -57,8 +57,8 @@ class BatchOutcome:
     """What became of a batch under an attack."""
 
     predictions: Tensor
-    """(B,) int64 classes, the worst of clean and attacked; `NO_CLASS` where logits are not finite.
-    """
+    """(B,) int64 classes, of adversarial attacks the worst of clean and attacked; `NO_CLASS` where
+    logits are not finite."""
     clean: Tensor
     """(B,) int64 classes predicted without attack."""
     details: Mapping[str, Tensor]
@@ -99,6 +99,8 @@ def attack_batch(
         else:
             adversarial = images
     require_classes_of(evaluation, predictions, logits.shape[1])
+    if not attack.is_adversarial:
+        return BatchOutcome(predictions, clean, outcome.details, outcome.work, adversarial)
     was_right = clean == labels
     if adversarial is not None:
         adversarial = adversarial.where(was_right[:, None, None, None], images)
@@ -137,7 +139,7 @@ def run_attack(
     with seeded(seed, *attack.purpose("torch", number)):
         found = attack.run(model, batch)
     require_evaluation_mode(model)
-    return require_outcome(attack.settings, found, images, labels)
+    return require_outcome(attack, found, images, labels)
 
 
 def predict_batch(

@@ -16,13 +16,21 @@ from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
 from raat_core.cells.spec import read_cell
 from raat_core.errors import Damaged, UserError
-from raat_core.evaluation.parts import Part, in_words, missing, read_parts, remove_parts, whole
+from raat_core.evaluation.parts import (
+    FILES,
+    Part,
+    in_words,
+    missing,
+    read_parts,
+    remove_parts,
+    whole,
+)
 from raat_core.evaluation.records import Record, write_whole
 from raat_core.evaluation.sources import as_metadata, described_sources, of_cell
 from raat_core.specs.threat_model import ThreatModel
 
-OF_RECORD = ("weights_sha256", "data_sha256", "test_size", "sources")
-"""Of what a record is: the checkpoint, the test images, and the models of other cells."""
+OF_RECORD = ("weights_sha256", "data_sha256", "test_size", "sources", FILES)
+"""Of what a record is: the checkpoint, the test images, the models of other cells, and files."""
 
 
 def recorded(

@@ -11,20 +11,18 @@ from torch import Tensor
 from raat_core.cells.evaluations import Evaluation
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import NO_CLASS
-from raat_core.interface.attack import Outcome
+from raat_core.interface.attack import SHARE_RIGHT, Attack, Outcome
 
 TOLERANCE = 1e-5
 """Of pixels and of distances: what float32 rounds."""
 _ORDERS = {"linf": float("inf"), "l2": 2.0}
 
 
-def require_outcome(
-    evaluation: Evaluation, found: object, images: Tensor, labels: Tensor
-) -> Outcome:
+def require_outcome(attack: Attack, found: object, images: Tensor, labels: Tensor) -> Outcome:
     """What an attack returned, as an `Outcome`: tensors like its batch, images that are allowed.
 
     Args:
-        evaluation: the attack.
+        attack: which.
         found: what it returned.
         images: (B, C, H, W) that it was given.
         labels: (B,) that it was given.
@@ -33,7 +31,7 @@ def require_outcome(
         UserError: it is neither images like these nor classes, or has other details than a number
             for every image; says what it is. Or as `require_in_ball`.
     """
-    outcome = found
+    evaluation, outcome = attack.settings, found
     if not isinstance(outcome, Outcome):
         outcome = _as_outcome(evaluation, found, images, labels)
     for key, value, expected in (
@@ -49,9 +47,14 @@ def require_outcome(
                 f"details: {name!r} must have a number for every image, of shape "
                 f"({len(labels)},), not {_what(values)}",
             )
+    share = outcome.details.get(SHARE_RIGHT)
+    if share is not None and not ((share >= 0) & (share <= 1)).all():
+        raise _refused(evaluation, f"details: {SHARE_RIGHT!r} must be in [0, 1]")
     if outcome.images is not None:
         adversarial = outcome.images.detach()
-        require_in_ball(evaluation, adversarial, images)
+        require_images(evaluation, adversarial)
+        if attack.is_adversarial:
+            require_in_ball(evaluation, adversarial, images)
         outcome = replace(outcome, images=adversarial)
     return outcome
 
@@ -92,14 +95,11 @@ def _what(found: object) -> str:
     return type(found).__name__
 
 
-def require_in_ball(evaluation: Evaluation, found: Tensor, images: Tensor) -> None:
-    """Refuse adversarial images (B, C, H, W) that are none.
-
-    They must be finite, in [0, 1], and around `images` in the ball of the attack's settings, if
-    these have `norm` (linf or l2) and `epsilon`.
+def require_images(evaluation: Evaluation, found: Tensor) -> None:
+    """Refuse images (B, C, H, W) that are none: they must be finite, in [0, 1].
 
     Raises:
-        UserError: some are not; says of how many and by how much.
+        UserError: some are not; says by how much.
     """
     lowest, highest = found.min().item(), found.max().item()
     if not found.isfinite().all():
@@ -109,6 +109,16 @@ def require_in_ball(evaluation: Evaluation, found: Tensor, images: Tensor) -> No
             evaluation,
             f"returned images with pixels from {lowest:.6g} to {highest:.6g}: must be in [0, 1]",
         )
+
+
+def require_in_ball(evaluation: Evaluation, found: Tensor, images: Tensor) -> None:
+    """Refuse images (B, C, H, W) outside of the ball around `images`.
+
+    It is that of the attack's settings, if these have `norm` (linf or l2) and `epsilon`.
+
+    Raises:
+        UserError: some are outside; says how many and by how much.
+    """
     norm, epsilon = getattr(evaluation, "norm", None), getattr(evaluation, "epsilon", None)
     if norm not in _ORDERS or epsilon is None:
         return

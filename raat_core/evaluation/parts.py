@@ -20,7 +20,9 @@ from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.interface.registry import build_attack, resolve_attack
 
-IDENTITY = ("weights_sha256", "attack", "data_sha256", "test_size", "sources", "extensions")
+FILES = "attack_files"
+"""Key of metadata: SHA-256 of files that an attack reads, by name."""
+IDENTITY = ("weights_sha256", "attack", "data_sha256", "test_size", "sources", FILES, "extensions")
 """What parts of one record agree on, of their metadata; of extensions, on their code."""
 _SESSION = ("seconds", "finished", "git_commit", "scheduler_job", "hardware", "versions")
 """What each of them has of its own."""

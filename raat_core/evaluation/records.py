@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from raat_core.files.checksums import read_arrays, write_arrays
+from raat_core.interface.attack import SHARE_RIGHT
 
 Integers = np.ndarray[Any, np.dtype[np.int32]]
 Values = np.ndarray[Any, Any]
@@ -29,7 +30,7 @@ class Record:
     label: Integers
     """(N,) true classes."""
     prediction: Integers
-    """(N,) classes predicted under the attack: the worst of clean and attacked."""
+    """(N,) classes predicted under the attack: the worst of clean and attacked, if adversarial."""
     metadata: dict[str, Any]
     """The attack, the checkpoint and its digest, versions, hardware, seconds."""
     clean: Integers | None = None
@@ -45,9 +46,20 @@ class Record:
         return np.equal(self.prediction, self.label)
 
     @property
+    def right(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """(N,) 1 or 0 as `correct`; with several versions of an image, the share that is right."""
+        right: np.ndarray[Any, np.dtype[np.float64]] = np.asarray(
+            self.details.get(SHARE_RIGHT, self.correct), dtype=np.float64
+        )
+        return right
+
+    @property
     def accuracy(self) -> float:
-        """Percent of samples that are classified correctly under the attack."""
-        return 100.0 * float(self.correct.mean())
+        """Percent of samples that are classified correctly under the attack: the mean of `right`.
+
+        Where it is something else than that, metadata say so as `accuracy_is`.
+        """
+        return 100.0 * float(self.right.mean())
 
     @property
     def arrays(self) -> dict[str, Values]:

@@ -32,6 +32,7 @@ from raat_core.evaluation.batch import (
 )
 from raat_core.evaluation.join import OF_RECORD, accuracy_line, recorded, same_images, summarise
 from raat_core.evaluation.parts import (
+    FILES,
     GrowingPart,
     Part,
     Shard,
@@ -49,8 +50,9 @@ from raat_core.evaluation.sources import described_sources, of_cell, read_source
 from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.folding import fold
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
+from raat_core.files.checksums import file_checksum
 from raat_core.files.provenance import git_commit, hardware, now, scheduler_job, versions
-from raat_core.interface.registry import attack_class
+from raat_core.interface.registry import attack_class, build_attack
 from raat_core.models.build import build_model_for
 from raat_core.specs.threat_model import ThreatModel
 
@@ -213,6 +215,7 @@ class _Attack:
 
     def __post_init__(self) -> None:
         self.label = self.evaluation.label_in(self.threat, images=False)
+        self.attack = build_attack(self.evaluation)
         self.index = attacked_positions(self.evaluation, self.test)
         self.batches = range(self.evaluation.batches(len(self.test)))
 
@@ -250,6 +253,11 @@ class _Attack:
         if why := self.evaluation.out_of_reach():
             self.report(f"warning: {self.label} is weak: {why}")
 
+    def _files(self) -> dict[str, str]:
+        """SHA-256 of what the attack reads, by name."""
+        found = self.attack.files(self.around.data_root)
+        return {name: file_checksum(path) for name, path in found.items()}
+
     def _recorded(self) -> Record | None:
         identity = {key: self._metadata[key] for key in OF_RECORD if key in self._metadata}
         return recorded(self.folder.record(self.name), identity, self.report)
@@ -274,7 +282,9 @@ class _Attack:
             "scheduler_job": scheduler_job(),
             "hardware": hardware(self.device),
             "fast_paths": self.fast.names,
-            "versions": versions(*attack_class(self.evaluation.kind).packages),
+            "versions": versions(*self.attack.used_packages()),
+            **({"accuracy_is": meaning} if (meaning := self.evaluation.accuracy_is) else {}),
+            **({FILES: files} if (files := self._files()) else {}),
         }
 
     def _attack(self, batches: range, save: bool) -> Part:

@@ -24,6 +24,19 @@ CHECKSUM = "checksum"
 """The key of a sealed JSON file that holds the SHA-256 of the rest."""
 
 
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
 def write_json(path: Path, data: object) -> None:
     """`write_bytes` of indented JSON; NaN is an error."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 DrawsByName: TypeAlias = Callable[[str], Draws]
 _NOT_DESCRIBED = ("kind", "samples", "batch_size", "seed", "norm", "epsilon", "keep")
 """Of the settings: what captions and labels say in words of their own, or not at all."""
+SHARE_RIGHT = "share_right"
+"""A detail of attacks that show the model several versions of each image: the share of those that
+it classifies correctly, in [0, 1]. The accuracy is its mean, and no share of images."""
 
 
 class AttackSettings(Growing):
@@ -76,6 +79,11 @@ class AttackSettings(Growing):
         Plans refuse such attacks. Without an override, nothing is known of steps.
         """
         return None
+
+    @property
+    def accuracy_is(self) -> str:
+        """What a record's accuracy is, if it is not of images that withstand the attack."""
+        return ""
 
     def check(self, classes: int, image_shape: ImageShape) -> None:
         """Refuse a data set that the attack makes no sense on, before any job is submitted.
@@ -224,7 +232,7 @@ class Attack(ABC):
 
     A subclass sets `Settings` and `run`. `version` is part of every record's identity: raise it
     when the attack computes something else. Whatever `run` returns, an image that is misclassified
-    without attack is so under it.
+    without attack is so under it, if the attack is adversarial.
     """
 
     Settings: ClassVar[type[AttackSettings]]
@@ -233,6 +241,9 @@ class Attack(ABC):
     """Whether a batch takes so long that each is saved at once; it gets a job of its own, too."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Whose versions stand in the record, beside torch's."""
+    is_adversarial: ClassVar[bool] = True
+    """Whether it looks for errors in a ball. If not, as with corruptions, its outcome stands even
+    where the image is misclassified without it, and its images may be anywhere in [0, 1]."""
     work: ClassVar[Literal["pgd", "autoattack"]] = "pgd"
     """As what it keeps hardware busy; estimates of hours are made from times of that."""
 
@@ -249,6 +260,23 @@ class Attack(ABC):
             model: in evaluation mode, its parameters frozen; logits (B, K) of images in [0, 1].
             batch: the images, their labels, and random draws.
         """
+
+    def used_packages(self) -> tuple[str, ...]:
+        """Those of `packages` that it uses with these settings."""
+        return self.packages
+
+    def files(self, root: Path | None) -> Mapping[str, Path]:
+        """Files that it reads, by name; the record says their SHA-256. Needs no torch.
+
+        Plans call it before anything is trained.
+
+        Args:
+            root: where data lies; without, as for data sets.
+
+        Raises:
+            UserError: one is missing; says where it is from.
+        """
+        return {}
 
     def flags(self, attacked: Attacked) -> list[str]:
         """What is suspicious of the outcome as a whole, a sentence each; needs no torch.

@@ -51,6 +51,9 @@ BUILT_IN_ATTACKS = {
     "apgd": "raat_core.evaluation.authors",
     "square": "raat_core.evaluation.authors",
     "transfer": "raat_core.evaluation.transfer",
+    "fmn": "raat_core.evaluation.open_attacks",
+    "cr": "raat_core.evaluation.open_attacks",
+    "corruptions": "raat_core.evaluation.open_attacks",
 }
 Kind = TypeVar("Kind")
 Extension = TypeVar("Extension", bound=type[Method] | type[Attack])
