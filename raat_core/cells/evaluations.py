@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -13,9 +14,15 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from raat_core.cells.attacks.autoattack import AutoAttackEvaluation as AutoAttackEvaluation
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.digests import NUMERICS_VERSION, SAMPLING_VERSION, digest_of
+from raat_core.errors import UserError
 from raat_core.interface.attack import AttackSettings
 from raat_core.interface.needs import Checkpoint as Checkpoint
-from raat_core.interface.registry import BUILT_IN_ATTACKS, attack_class, resolve_attack
+from raat_core.interface.registry import (
+    BUILT_IN_ATTACKS,
+    attack_class,
+    build_attack,
+    resolve_attack,
+)
 from raat_core.specs.threat_model import (
     Norm,
     ThreatModel,
@@ -142,11 +149,17 @@ class EvaluationList(Frozen):
         return f"{self.checkpoint}_{digest_of(identity, 8)}"
 
 
-def check_attack(attack: Evaluation, dataset: str) -> None:
+def check_attack(attack: Evaluation, dataset: str, data_root: Path | None = None) -> None:
     """Refuse an attack that a data set of the catalogue cannot be put to.
 
+    Args:
+        attack: its settings.
+        dataset: by name.
+        data_root: where attacks find data of their own; without, as for data sets.
+
     Raises:
-        ValueError: there are fewer test images than samples, or its settings refuse it.
+        ValueError: there are fewer test images than samples, its settings refuse it, or a file is
+            missing that it reads.
     """
     info = DATA_SETS[dataset]
     if attack.images(info.test_size) > info.test_size:
@@ -157,7 +170,8 @@ def check_attack(attack: Evaluation, dataset: str) -> None:
     _check_kept(attack, dataset)
     try:
         attack.check(info.classes, info.image_shape)
-    except ValueError as error:
+        build_attack(attack).files(data_root)
+    except (ValueError, UserError) as error:
         raise ValueError(f"kind = '{attack.kind}' on {dataset}: {error}") from None
 
 

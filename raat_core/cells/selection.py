@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from raat_core.cells.evaluations import CleanEvaluation, EvaluationSchema
 from raat_core.interface.attack import AttackSettings
-from raat_core.interface.registry import resolve_attack
+from raat_core.interface.registry import attack_class, resolve_attack
 from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import LARGEST_COUNT, Growing, added, suggest
 
@@ -26,6 +26,8 @@ def _resolve(value: object) -> object:
     attack = resolve_attack(value)
     if isinstance(attack, CleanEvaluation):
         raise ValueError("kind = 'clean': is written as the word `clean`")
+    if not attack_class(attack.kind).is_adversarial:
+        raise ValueError(f"kind = '{attack.kind}': is no attack in a ball, to be robust against")
     return attack
 
 

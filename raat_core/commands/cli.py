@@ -115,7 +115,7 @@ def _begin(
     default ones if there are None.
     """
     if attacks != ():
-        _check_attacks(cell, attacks)
+        _check_attacks(cell, attacks, options.data)
     options.folder = options.folder or Path("results/cells") / cell.name
     folder = CellFolder(options.folder)
     write_spec(folder, cell)
@@ -124,10 +124,12 @@ def _begin(
     return cell
 
 
-def _check_attacks(cell: Cell, attacks: tuple[Evaluation, ...] | None) -> None:
+def _check_attacks(
+    cell: Cell, attacks: tuple[Evaluation, ...] | None, data: Path | None
+) -> None:
     for attack in attacks_on(cell.threat_model, "best", attacks).attacks:
         try:
-            check_attack(attack, cell.dataset)
+            check_attack(attack, cell.dataset, data)
         except ValueError as error:
             hint = "" if attacks else "; give others by --attacks"
             raise UserError(f"attacks: {error}{hint}") from None

@@ -57,8 +57,7 @@ class FastMinimumNorm(Attack):
         )
 
     def flags(self, attacked: Attacked) -> list[str]:
-        """Of how many images nothing at all was found: at some distance there always is something.
-        """
+        """Of how many images nothing was found at all: something should be, if far away."""
         nowhere = int(np.isinf(attacked.details[DISTANCE]).sum())
         images = len(attacked.label)
         if nowhere < FEWEST_NOWHERE or nowhere / images <= MOST_NOWHERE:

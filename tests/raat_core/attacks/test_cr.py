@@ -46,7 +46,8 @@ class OneByOne:
         return draws(name).uniform(*self.shape, low=-EPSILON, high=EPSILON)[self.number].double()
 
     def logits(self, image: Tensor) -> Tensor:
-        return self.model(image[None])[0]
+        logits: Tensor = self.model(image[None])[0]
+        return logits
 
     def lead(self, image: Tensor, target: int | None = None) -> float:
         z = self.logits(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -33,10 +34,13 @@ class Asked(NamedTuple):
 class Attacks:
     """A config's attacks by name, each resolved once for a threat model and so many classes."""
 
-    def __init__(self, entries: Mapping[str, AttackEntry], named: NamedNeeds) -> None:
-        self.entries, self._named = entries, named
+    def __init__(
+        self, entries: Mapping[str, AttackEntry], named: NamedNeeds, data: Path | None = None
+    ) -> None:
+        self.entries, self._named, self._data = entries, named, data
         self._resolved: dict[tuple[str, ThreatModel, Changes, int], Evaluation] = {}
         self._on_cells: dict[tuple[str, str, Changes], tuple[Evaluation, dict[str, Need]]] = {}
+        self._checked: set[tuple[Evaluation, str]] = set()
 
     def on(self, cell: Cell, name: str, changes: Changes = ()) -> Evaluation:
         """An attack with its settings for a cell, of which a grid may vary some.
@@ -87,7 +91,9 @@ class Attacks:
         cell, name = asked.cell, asked.attack
         try:
             attack = self.on(cell, name, asked.changes)
-            check_attack(attack, cell.dataset)
+            if (attack, cell.dataset) not in self._checked:
+                check_attack(attack, cell.dataset, self._data)
+                self._checked.add((attack, cell.dataset))
             changes = self.entries[name].changes_among(asked.changes)
             check_norm(self.entries[name], attack, cell.threat_model, changes)
             check_reach(attack, changes)

@@ -47,7 +47,7 @@ class Plan:
         # Comparisons last: they are made of the others' cells.
         self.comparisons = self._plan_comparisons(parts)
         parts |= {name: comparison.parts for name, comparison in self.comparisons.items()}
-        attacks = Attacks(config.attacks, NamedNeeds(config, data_sets))
+        attacks = Attacks(config.attacks, NamedNeeds(config, data_sets), self.data)
         self.items = {
             name: PlannedItem(item, parts[name], attacks) for name, item in config.items.items()
         }
