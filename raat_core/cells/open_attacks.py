@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,8 @@ class FmnEvaluation(_InBall):
     What it does depends on `norm` alone; its accuracy is that of the images that have none within
     `epsilon`.
     """
+
+    in_label: ClassVar[tuple[str, ...]] = ("steps",)
 
     kind: Literal["fmn"] = "fmn"
     steps: int = Field(100, ge=1, le=LARGEST_COUNT, description="Number of steps.")

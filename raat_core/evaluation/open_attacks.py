@@ -40,6 +40,7 @@ class FastMinimumNorm(Attack):
 
     Settings = FmnEvaluation
     settings: FmnEvaluation
+    has_distances = True
 
     def run(self, model: nn.Module, batch: AttackBatch) -> Outcome:
         """See `Attack.run`."""
@@ -104,7 +105,7 @@ class ConstraintRelaxation(Attack):
         """How much longer than with the defaults it goes on; later rounds are of few images."""
         given, usual = self.settings, CrEvaluation.model_fields
         keys = ("iterations", "targets")
-        return math.prod(getattr(given, key) / usual[key].default for key in keys)
+        return float(math.prod(getattr(given, key) / usual[key].default for key in keys))
 
 
 @register

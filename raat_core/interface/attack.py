@@ -244,6 +244,8 @@ class Attack(ABC):
     is_adversarial: ClassVar[bool] = True
     """Whether it looks for errors in a ball. If not, as with corruptions, its outcome stands even
     where the image is misclassified without it, and its images may be anywhere in [0, 1]."""
+    has_distances: ClassVar[bool] = False
+    """Whether it has a detail `distance`: to the nearest misclassified image, infinite without."""
     work: ClassVar[Literal["pgd", "autoattack"]] = "pgd"
     """As what it keeps hardware busy; estimates of hours are made from times of that."""
 

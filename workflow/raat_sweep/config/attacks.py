@@ -260,16 +260,25 @@ def _schema_of(kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
 class DerivedEntry(Frozen):
     """A number from one cell's records of several attacks, over the images that all have."""
 
-    kind: Literal["mean", "harmonic-mean", "worst"] = Field(
+    kind: Literal["mean", "harmonic-mean", "worst", "median-distance"] = Field(
         description="mean and harmonic-mean: of the accuracies; the harmonic mean of two is the "
-        "NRR of the paper's Table 3. worst: the share of images that withstand all of the attacks."
+        "NRR of the paper's Table 3. worst: the share of images that withstand all of the attacks. "
+        "median-distance: of one minimum-norm attack, in 255ths."
     )
-    of: tuple[str, ...] = Field(description="Names from `attacks`, at least two.")
+    of: tuple[str, ...] = Field(
+        description="Names from `attacks`, at least two; of median-distance, one."
+    )
     title: str = Field(description="Column title.")
 
-    @field_validator("of")
-    @classmethod
-    def _check_parts(cls, of: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(of)) < max(len(of), 2):
-            raise ValueError("must name at least two different attacks")
-        return of
+    @model_validator(mode="after")
+    def _check_parts(self) -> DerivedEntry:
+        if self.is_distance and len(self.of) != 1:
+            raise ValueError(f"of = {list(self.of)}: must name one attack")
+        if not self.is_distance and len(set(self.of)) < max(len(self.of), 2):
+            raise ValueError(f"of = {list(self.of)}: must name at least two different attacks")
+        return self
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether it is no accuracy."""
+        return self.kind == "median-distance"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS, named_data_sets
 from raat_core.cells.image_folder import check_folder_name
 from raat_core.cells.selection import WORDS
-from raat_core.interface.registry import WITHOUT_TRAINING
+from raat_core.interface.registry import WITHOUT_TRAINING, attack_class
 from raat_core.interface.settings import MethodSettings
 from raat_core.validation import explain, suggest
 from raat_sweep.config.attacks import AttackEntry
@@ -99,6 +99,11 @@ def _check_item(config: ConfigFields, name: str, item: Item) -> None:
     for where, metrics in item.metrics_at(f"items.{name}"):
         for metric in metrics:
             _require(where, metric, config.titles)
+    for letter, panel in item.panels.items() if isinstance(item, Figure) else ():
+        for metric in panel.metrics if panel.x == "distance" else ():
+            where = f"items.{name}.panels.{letter}.metrics"
+            _require(where, metric, config.attacks)
+            _require_distances(where, metric, config)
 
 
 def _check_grid(config: ConfigFields, where: str, grid: Grid) -> None:
@@ -134,6 +139,16 @@ def _check_derived(config: ConfigFields) -> None:
             raise ValueError(f"derived.{name}: there is an attack of this name")
         for attack in entry.of:
             _require(f"derived.{name}.of", attack, config.attacks)
+            if entry.is_distance:
+                _require_distances(f"derived.{name}.of", attack, config)
+            if (
+                entry.kind == "worst"
+                and not attack_class(kind := config.attacks[attack].kind).is_adversarial
+            ):
+                raise ValueError(
+                    f"derived.{name}.of = '{attack}': {kind} is no adversary, so that it has no "
+                    f"part in a worst case"
+                )
 
 
 def _check_comparison(config: ConfigFields, name: str, comparison: Comparison) -> None:
@@ -141,6 +156,8 @@ def _check_comparison(config: ConfigFields, name: str, comparison: Comparison) -
         _require_kind(f"items.{name}.published", table, config.items, (Table,))
     for index, claim in enumerate(comparison.claims):
         where = f"items.{name}.claims.{index}"
+        if claim.metric in config.derived and config.derived[claim.metric].is_distance:
+            raise ValueError(f"{where}.metric = '{claim.metric}': must be an accuracy")
         _require_place(config, where, claim.item, claim.panel)
         for name_of_side, side in claim.sides.items():
             if side.item != claim.item or side.panel != claim.panel:
@@ -149,6 +166,9 @@ def _check_comparison(config: ConfigFields, name: str, comparison: Comparison) -
 
 def _check_confusion(config: ConfigFields, name: str, item: Classes) -> None:
     """Of attacks that are run for its columns, so that none is run for it alone."""
+    for metric in item.metrics:
+        if metric in config.derived and config.derived[metric].is_distance:
+            raise ValueError(f"items.{name}.metrics = '{metric}': must be an accuracy")
     known = dict.fromkeys(config.attacks_of(item.metrics))
     for attack in item.confusion:
         _require(f"items.{name}.confusion", attack, known)
@@ -206,6 +226,14 @@ def _check_shards(config: ConfigFields) -> None:
 def _require(where: str, value: str, known: Mapping[str, object]) -> None:
     if value not in known:
         raise ValueError(f"{where} = '{value}'{suggest(value, known)}")
+
+
+def _require_distances(where: str, attack: str, config: ConfigFields) -> None:
+    """Refuse to ask an attack for distances that finds none."""
+    if not attack_class(config.attacks[attack].kind).has_distances:
+        known = [n for n, e in config.attacks.items() if attack_class(e.kind).has_distances]
+        others = f"; these do: {', '.join(known)}" if known else "; an attack of kind fmn does"
+        raise ValueError(f"{where} = '{attack}': finds no distances{others}")
 
 
 def _require_data_set(where: str, value: str, known: Sequence[str]) -> None:

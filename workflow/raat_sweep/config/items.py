@@ -81,7 +81,8 @@ class Panel(Frozen):
     title: str = Field(description="What stands above it.")
     x: str = Field(
         description="`epoch`, `method`, or the setting in `vary` that is on the x axis: also one "
-        "of attacks, such as `attack.epsilon`."
+        "of attacks, such as `attack.epsilon`. `distance`: robust accuracy at every epsilon, from "
+        "the distances that a minimum-norm attack found, in 255ths."
     )
     x_label: str = Field(description="Label of the x axis, with its unit.")
     metrics: tuple[str, ...] = Field(
@@ -97,7 +98,7 @@ class Panel(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Panel:
         varied = {setting for grid in self.grids for setting in grid.vary}
-        allowed = ["epoch", "method", *sorted(varied)]
+        allowed = ["epoch", "method", "distance", *sorted(varied)]
         if self.x not in allowed:
             raise ValueError(f"x = '{self.x}'{suggest(self.x, allowed)}")
         refuse_repeats("metrics", self.metrics)

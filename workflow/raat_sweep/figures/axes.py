@@ -17,6 +17,8 @@ from raat_sweep.config.balls import LENGTHS
 from raat_sweep.config.grid import OF_ATTACKS
 from raat_sweep.figures.style import GREY, Style
 
+CURVES = ("epoch", "distance")
+"""What may be on the x axis of a panel, with many values."""
 LOG_SPAN = 10
 """Settings whose largest value is this many times the smallest, or more, get a log axis."""
 CATEGORY_CHARACTERS = 22
@@ -35,7 +37,8 @@ class Scale:
 
     positions: dict[Any, float]
     is_numeric: bool
-    is_epoch: bool = False
+    is_curve: bool = False
+    """Whether every line has many points that are joined: epochs, distances."""
     is_length: bool = False
 
     @classmethod
@@ -45,7 +48,7 @@ class Scale:
         if x in LENGTHS_ON_AXES and all(map(_is_length, known)):
             return cls({value: float(Fraction(value)) for value in known}, True, is_length=True)
         if all(isinstance(value, Real) and not isinstance(value, bool) for value in known):
-            return cls({value: float(value) for value in known}, True, is_epoch=x == "epoch")
+            return cls({value: float(value) for value in known}, True, is_curve=x in CURVES)
         return cls({value: float(index) for index, value in enumerate(known)}, False)
 
     @property
@@ -58,9 +61,9 @@ class Scale:
 
     @property
     def is_log(self) -> bool:
-        """Settings over a wide range, all positive; epochs and lengths are always linear."""
+        """Settings over a wide range, all positive; curves and lengths are always linear."""
         places = self.positions.values()
-        if self.is_epoch or self.is_length or not self.is_numeric or not places or min(places) <= 0:
+        if self.is_curve or self.is_length or not self.is_numeric or not places or min(places) <= 0:
             return False
         return max(places) >= LOG_SPAN * min(places)
 
@@ -79,7 +82,7 @@ def draw_points(
             _draw_level(axes, placed, styles[str(name)])
         elif scale.is_numeric:
             shift = index / len(groups)
-            _draw_line(axes, placed, styles[str(name)], shift if scale.is_epoch else None)
+            _draw_line(axes, placed, styles[str(name)], shift if scale.is_curve else None)
         else:
             _draw_categories(axes, placed, styles[str(name)])
     _set_x_axis(axes, scale)
@@ -178,7 +181,7 @@ def _set_x_axis(axes: Axes, scale: Scale) -> None:
         turned: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(places, names, **(turned if is_long else {}))
         axes.set_xlim(-0.5, len(places) - 0.5)
-    elif scale.is_epoch:
+    elif scale.is_curve:
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     else:
         if scale.is_log:

@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from raat_core.errors import UserError
 from raat_sweep.figures.axes import Scale, draw_points
 from raat_sweep.figures.style import GREY, Style, styles_of
+from raat_sweep.numbers.distances import is_distance
 from raat_sweep.numbers.gaps import Footnotes, in_a_caption
 
 COLUMN_WIDTH, ROW_HEIGHT, LINE_HEIGHT = 2.4, 2.1, 0.17
@@ -58,7 +59,8 @@ def draw(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Footnotes = ()
             draw_points(axes, points, Scale.of(of_panel["x"], panel["x"]), styles)
             axes.set_title(f"({next(letters)}) {panel['title']}", loc="left")
             if letter == next(iter(metrics)):
-                axes.set_ylabel(_accuracy_label(title))
+                in_levels = is_distance(metrics[letter], item.get("derived", {}))
+                axes.set_ylabel(title if in_levels else _accuracy_label(title))
             if title == lowest[letter]:
                 axes.set_xlabel(panel["x_label"])
     for column, entries in enumerate(legends):
@@ -145,12 +147,17 @@ def _caption(summary: pd.DataFrame, item: Mapping[str, Any], remarks: Footnotes)
         starts = "" if is_curve.all() else ", attacked from other random starts than other panels"
         split = item["selection"]["split"]
         sentences.append(f"Curves over epochs: accuracy on the {split} split{starts}")
+    over_distance = {x for x, panel in item["panels"].items() if panel["x"] == "distance"}
+    if measured["panel"].isin(over_distance).any():
+        sentences.append(
+            "Curves over distance: the share of test images for which the attack found no "
+            "misclassified image within it"
+        )
     if not is_curve.all():
         images = _images(measured[~is_curve], item["metrics"])
         start = "Other panels" if is_curve.any() else "Points"
         sentences.append(f"{start}: {item['checkpoint']} checkpoint, {images}")
-    if item.get("balls"):
-        sentences.append(item["balls"])
+    sentences += [item[key] for key in ("balls", "meanings") if item.get(key)]
     if (measured["n_seeds"] < measured["n_seeds_planned"]).any():
         sentences.append("Hollow markers: fewer seeds than planned")
     if len(measured) < len(summary):

@@ -29,7 +29,7 @@ def write_figure(
         points: what `measure` or `curves` made of `PlannedItem.rows`.
         item: `name`, `title`, `panels` (letter: `title`, `x`, `x_label`, `metrics`), `metrics`
             (metric: title), `checkpoint`, `selection` (with `split`), and, where there is something
-            to say, `balls`, a sentence.
+            to say, `balls` and `meanings`, a sentence each.
         results: the folder that the files are written to.
         remarks: what is to be known of its numbers; they stand in the caption.
 

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-Correct: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+Correct: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+"""Whether images are right; of corruptions, the share of each image's versions that is."""
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -21,8 +22,8 @@ def combine(kind: str, accuracies: Sequence[float]) -> float:
 
 
 def follows_from_means(kind: str) -> bool:
-    """Whether a derived number can be computed from accuracies alone; a worst case cannot."""
-    return kind != "worst"
+    """Whether a derived number can be computed from accuracies alone."""
+    return kind not in ("worst", "median-distance")
 
 
 def accuracy_of(kind: str, correct: Correct) -> float:

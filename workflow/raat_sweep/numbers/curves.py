@@ -16,6 +16,7 @@ from raat_core.errors import UserError
 from raat_sweep.monitor.failures import Failures
 from raat_sweep.numbers.accuracies import measure
 from raat_sweep.numbers.derived import derive
+from raat_sweep.numbers.distances import distance_curves, with_medians
 from raat_sweep.numbers.gaps import NO_EPOCHS, damaged, not_trained
 from raat_sweep.numbers.outcomes import Records
 
@@ -26,14 +27,18 @@ def measure_figure(
     records: Records,
     failures: Failures | None = None,
 ) -> pd.DataFrame:
-    """`measure` or `curves`, as each panel's x asks for; columns as there."""
+    """`measure`, `curves` or `distance_curves`, as each panel's x asks for; columns as there."""
     over_epochs = [row for row in rows if panels[row["panel"]]["x"] == "epoch"]
-    others = [row for row in rows if panels[row["panel"]]["x"] != "epoch"]
+    over_distance = [row for row in rows if panels[row["panel"]]["x"] == "distance"]
+    others = [row for row in rows if panels[row["panel"]]["x"] not in ("epoch", "distance")]
     frames = []
     if over_epochs:
         frames.append(curves(over_epochs, records.cells, failures))
     if others:
         frames.append(measure(others, records, failures))
+    if over_distance:
+        measured = measure(over_distance, records, failures)
+        frames.append(distance_curves(measured, records.cells))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -45,7 +50,8 @@ def points_of(
 ) -> pd.DataFrame:
     """What `measure_figure` made, with what is derived; only the metrics that a panel shows."""
     is_curve = measured["record"].isna()
-    attacked = derive(measured[~is_curve], derived, records)
+    medians = with_medians(measured[~is_curve], derived, records.cells)
+    attacked = derive(medians, derived, records)
     frames = [frame for frame in (measured[is_curve], attacked) if len(frame)]
     points = pd.concat(frames, ignore_index=True)
     pairs = zip(points["panel"], points["metric"], strict=True)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from raat_sweep.numbers.accuracies import MEASURED
 from raat_sweep.numbers.combining import combine, follows_from_means
+from raat_sweep.numbers.distances import is_distance
 from raat_sweep.numbers.outcomes import BETWEEN_RECORDS, Records
 
 NO_COMMON_IMAGES = "no test image is in all records that it is made of"
@@ -28,14 +29,17 @@ def derive(
 
     Args:
         measurements: from `measure`.
-        derived: `kind` ("mean", "harmonic-mean" or "worst") and `of` by metric.
+        derived: `kind` ("mean", "harmonic-mean" or "worst"; others are left out) and `of` by
+            metric.
         records: that `measurements` were made of.
     """
     if measurements.empty or not derived:
         return measurements
     place = [column for column in measurements.columns if column not in MEASURED]
     added = [
-        _derived(measurements, place, metric, entry, records) for metric, entry in derived.items()
+        _derived(measurements, place, metric, entry, records)
+        for metric, entry in derived.items()
+        if not is_distance(metric, derived)
     ]
     return pd.concat([measurements, *added], ignore_index=True)
 

@@ -12,6 +12,7 @@ import numpy as np
 from raat_core.cells.folder import CellFolder
 from raat_core.cells.manifest import read_manifest
 from raat_core.evaluation.records import Integers, Record
+from raat_core.interface.attack import SHARE_RIGHT
 from raat_sweep.numbers.combining import Correct, Scores, accuracy_of, scores_of
 
 OTHER_WEIGHTS, OTHER_IMAGES = "record of other weights", "record of other images"
@@ -132,7 +133,8 @@ class Records:
         found = Record.read(self.folder(cell).record(record))
         index, label = (self._equal.setdefault(a.tobytes(), a) for a in (found.index, found.label))
         data = found.metadata.get("data_sha256")
-        self._outcomes[cell, record] = Outcomes(data, index, label, found.correct[np.newaxis])
+        correct = found.right if SHARE_RIGHT in found.details else found.correct
+        self._outcomes[cell, record] = Outcomes(data, index, label, correct[np.newaxis])
         return found
 
     def outcomes(self, cell: str, record: str) -> Outcomes:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import Evaluation
+from raat_core.interface.registry import attack_class
 from raat_core.methods.given import GivenSettings
 from raat_core.specs.averaging import Ema
 from raat_core.specs.optimiser import Sgd
@@ -47,6 +48,31 @@ def other_balls(plan: Plan, name: str) -> str:
         if not each.changes and (ball := _own_ball(each.settings, each.threat))
     ]
     return f"Attacks in balls of their own: {_join(found)}" if found else ""
+
+
+def meanings(plan: Plan, name: str, metrics: Iterable[str]) -> str:
+    """A sentence on the numbers of an item that are no robust accuracies; else empty.
+
+    `mCA is the mean over 15 corruptions at severity 1, 2, 3, 4, 5, of CIFAR-10-C`.
+
+    Args:
+        plan: the config's.
+        name: of the item.
+        metrics: that it shows.
+    """
+    titles = plan.config.titles
+    found = [
+        f"{titles[each.name]} is the {each.settings.accuracy_is}"
+        for each in plan.items[name].attacks
+        if not attack_class(each.settings.kind).is_adversarial
+    ]
+    found += [
+        f"{titles[metric]} is the median over test images of the distance to the nearest "
+        f"misclassified image, in 255ths of the pixel range"
+        for metric, entry in plan.config.derived_among(metrics).items()
+        if entry.is_distance
+    ]
+    return _join(found)
 
 
 def _join(parts: Iterable[str]) -> str:

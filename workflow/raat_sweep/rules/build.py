@@ -48,6 +48,7 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
     from raat_sweep.numbers.code import CODE_SENTENCE, notes_on_code
     from raat_sweep.numbers.curves import measure_figure, points_of
     from raat_sweep.numbers.derived import derive
+    from raat_sweep.numbers.distances import with_medians
     from raat_sweep.numbers.flags import FLAGS_SENTENCE, cells_of, notes_on_flags
     from raat_sweep.numbers.images import IMAGES_SENTENCE, notes_on_images
     from raat_sweep.numbers.outcomes import Records
@@ -69,7 +70,7 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
     measured = measure(item["rows"], records, failures)
     _require_all(measured, results, with_gaps)
     remarks.append((IMAGES_SENTENCE, notes_on_images(measured, records)))
-    measurements = derive(measured, item["derived"], records)
+    measurements = derive(with_medians(measured, item["derived"], cells), item["derived"], records)
     if item["kind"] == "comparison":
         from raat_sweep.comparison.files import write_comparison
 

@@ -8,7 +8,7 @@ from raat_core.cells.catalogue import DATA_SETS
 from raat_sweep.comparison.readings import reading_of
 from raat_sweep.config.items import Classes, Comparison, Table
 from raat_sweep.plan.plan import Plan
-from raat_sweep.plan.protocol import other_balls, protocol_of
+from raat_sweep.plan.protocol import meanings, other_balls, protocol_of
 from raat_sweep.plan.selections import best_in_short, robust_title
 
 Description = dict[str, Any]
@@ -52,6 +52,8 @@ def describe(plan: Plan, name: str) -> Description:
     }
     if balls := other_balls(plan, name):
         common["balls"] = balls
+    if meant := meanings(plan, name, _metrics_of(plan, name)):
+        common["meanings"] = meant
     if needs := plan.needs_of(name):
         common["needs"] = needs
     if isinstance(item, Comparison):

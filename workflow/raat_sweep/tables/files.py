@@ -31,7 +31,7 @@ def write_table(
         item: `name`, `title`, `metrics` (metric: column title), `ours` (labels of methods),
             `checkpoint`, `selection` (`best`, a sentence), `derived` (`kind` and `of` by metric),
             `cited`: None, or `path` and `rows` of published numbers, and, where there is
-            something to say, `balls`, a sentence.
+            something to say, `balls` and `meanings`, a sentence each.
         results: the folder that the files are written to.
         footnotes: what is to be known of its numbers, beside gaps.
         flagged: names of cells with suspicious numbers, whose rows are marked.
@@ -77,7 +77,7 @@ def _protocol(item: Mapping[str, Any]) -> str:
     """Which checkpoint is reported, how it was chosen, and which attacks have other balls."""
     is_last = item["checkpoint"] == "last"
     checkpoint = "Last checkpoint" if is_last else str(item["selection"]["best"])
-    return ". ".join(filter(None, [checkpoint, item.get("balls", "")]))
+    return ". ".join(filter(None, [checkpoint, item.get("balls", ""), item.get("meanings", "")]))
 
 
 GAPS_SENTENCE = f"{GAP} no value; best and ↑ are among the values that there are. Gaps:"
