@@ -120,7 +120,7 @@ def computed(name: Corruption, severity: int, index: Tensor, images: Tensor, see
 
 def _corrupted(image: Array, name: Corruption, severity: int, purpose: str) -> Array:
     try:
-        from imagecorruptions import corrupt  # type: ignore[import-not-found]
+        from imagecorruptions import corrupt
     except ImportError as error:
         raise UserError(f"attack 'corruptions': {PACKAGE} ({MODULE}) fails: {error}") from None
 

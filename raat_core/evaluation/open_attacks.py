@@ -15,7 +15,7 @@ from raat_core.cells.corruptions import PACKAGE, Corruption, CorruptionsEvaluati
 from raat_core.cells.open_attacks import CrEvaluation, FmnEvaluation
 from raat_core.data.cache import data_root
 from raat_core.errors import UserError
-from raat_core.evaluation.attacks import ROBUST_TO_AUTOATTACK
+from raat_core.evaluation.authors import ROBUST_TO_AUTOATTACK
 from raat_core.interface.attack import SHARE_RIGHT, Attack, AttackBatch, Attacked, Outcome
 from raat_core.interface.operations import Passes
 from raat_core.interface.registry import register

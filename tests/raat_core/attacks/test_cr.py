@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conftest import small_cell
+from raat_core import api
 from raat_core.attacks.cr import ConstraintRelaxation
+from raat_core.cells.folder import CellFolder
+from raat_core.cells.manifest import read_manifest
+from raat_core.data.dataset import DataSet
+from raat_core.errors import UserError
 from raat_core.interface.attack import AttackBatch
 from raat_core.interface.draws import Draws
 from raat_core.interface.registry import build_attack, resolve_attack
@@ -160,3 +167,14 @@ def test_it_is_refused_in_l2() -> None:
     settings = resolve_attack({"kind": "cr", "norm": "l2", "epsilon": "0.5"})
     with pytest.raises(ValueError, match="norm = 'l2': must be linf"):
         settings.check(10, (1, 8, 8))
+
+
+def test_it_chooses_the_best_checkpoint(tmp_path: Path, small_data: DataSet) -> None:
+    by = {"kind": "cr", "norm": "linf", "epsilon": "0.15", "iterations": 30, "samples": 20}
+    cell = small_cell(selection={"by": by})
+    folder = CellFolder(api.train(cell, tmp_path / "cell", device="cpu", data=small_data))
+    best = read_manifest(folder)["best"]
+    assert best["chosen_by"].startswith("cr")
+    assert best["accuracy"] % 5 == 0
+    with pytest.raises(UserError, match="norm = 'l2': must be linf"):
+        small_cell(selection={"by": {**by, "norm": "l2"}})
