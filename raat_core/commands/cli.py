@@ -124,9 +124,7 @@ def _begin(
     return cell
 
 
-def _check_attacks(
-    cell: Cell, attacks: tuple[Evaluation, ...] | None, data: Path | None
-) -> None:
+def _check_attacks(cell: Cell, attacks: tuple[Evaluation, ...] | None, data: Path | None) -> None:
     for attack in attacks_on(cell.threat_model, "best", attacks).attacks:
         try:
             check_attack(attack, cell.dataset, data)

@@ -18,7 +18,7 @@ from raat_core.cells.spec import read_cell
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.files.checksums import read_metadata
-from raat_core.interface.attack import AttackSettings
+from raat_core.interface.attack import SHARE_RIGHT, AttackSettings
 from raat_core.interface.registry import attack_class, resolve_attack
 from raat_core.validation import one_line
 
@@ -88,6 +88,9 @@ def _cell_of(path: Path) -> CellFolder | None:
 
 def _accuracy(record: Record) -> str:
     right, count = int(record.correct.sum()), len(record.index)
+    if SHARE_RIGHT in record.details:
+        meaning = record.metadata.get("accuracy_is", "mean over several versions of each image")
+        return f"{record.accuracy:.2f}%, {meaning}, of {count} images"
     text = f"{record.accuracy:.2f}%, {right} of {count} images"
     if record.clean is None:
         return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pandas as pd
 import pytest
 
 from conftest import GRID
+from corrupted_archives import write_archive
+from raat_core import api
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import EvaluationList, evaluation_name
 from raat_core.cells.folder import CellFolder
@@ -231,3 +234,32 @@ def test_an_archive_that_is_missing_is_refused_when_it_is_planned(folder: Path) 
     (folder / "data" / "Digits-C" / "fog.npy").unlink()
     with pytest.raises(UserError, match=r"attacks\.mca: .*Digits-C has no fog\.npy.*items\.t"):
         Plan(read_config(config(), "test"))
+
+
+def test_from_a_config_to_a_table_on_digits(folder: Path) -> None:
+    shutil.rmtree(folder / "data")
+    names = ["fog", "snow"]
+    write_archive(folder / "data" / "Digits-C", api.load_data_set("digits").test, names)
+    data = config()
+    data["recipes"]["default"].update(
+        {"epochs": 2, "batch_size": 16, "augmentation": {"crop_padding": 1, "flip": False}}
+    )
+    data["threat_models"] = {
+        "linf": {"norm": "linf", "epsilon": 0.15, "step_size": 0.05, "steps": 2}
+    }
+    data["selection"] = {"by": "last"}
+    data["attacks"]["mca"]["names"] = names
+    data["attacks"]["fmn"].update(steps=20, samples=40)
+    data["items"] = {"t": data["items"]["t"]}
+    data["items"]["t"]["grids"] = [GRID]
+    plan = Plan(read_config(data, "test"))
+    for (name, _), chosen in plan.jobs.lists.items():
+        cell = folder / "results" / "cells" / name
+        api.train(plan.cells[name], cell, device="cpu")
+        api.attack(cell, chosen.attacks, device="cpu", data_root=plan.data)
+    build(describe(plan, "t"), with_gaps=False)
+    (row,) = pd.read_csv("results/t.csv").to_dict("records")
+    assert 10 < row["mca_mean"] < row["clean_mean"]
+    assert row["both_mean"] == pytest.approx((row["mca_mean"] + row["clean_mean"]) / 2, abs=1e-3)
+    assert 0 < row["median_mean"] < 255
+    assert row["median_n"] == 40

@@ -50,9 +50,7 @@ def with_medians(
         if is_distance(metric, derived):
             (attack,) = derived[metric]["of"]
             rows = measured[measured["metric"] == attack].to_dict("records")
-            added += [
-                {**row, "metric": metric, "record": "", **_median(row, cells)} for row in rows
-            ]
+            added += [{**row, "metric": metric, **_median(row, cells)} for row in rows]
     return pd.concat([measured, pd.DataFrame(added)], ignore_index=True) if added else measured
 
 
