@@ -52,6 +52,7 @@ PGD: dict[str, Any] = {"kind": "pgd", **BALL, "step_size": "2/255", "steps": 10}
         ({"kind": "my-square", **BALL}, "my-square"),
         ({"kind": "my-square", **BALL, "queries": 500}, "my-square (queries = 500)"),
         ({"kind": "fgsm", "epsilon": "8/255"}, "fgsm"),
+        ({"kind": "fmn", **BALL, "steps": 50}, "fmn-50"),
         ({**PGD, "kind": "transfer"}, "transfer-pgd-10 from the next seed's"),
         (
             {**PGD, "kind": "transfer", "source": {"cell": "abc_s1_0"}, "samples": 9},
