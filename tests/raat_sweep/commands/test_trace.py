@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,21 @@ def test_a_derived_number_has_all_its_records(
     assert text.count("  on the 2 images that all of these have: best_clean_") == 2
     assert text.count("  record best_clean") == 2
     assert text.count("  record best_pgd-5") == 2
+
+
+def test_a_cell_that_is_not_trained_here_is_not_said_to_be(
+    table: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (table, "--row", "PGD-AT", "--column", "clean", "--seed", "0")
+    text = traced(capsys, *arguments)
+    assert "  the cell again: python -m raat_core train results/x/cells/digits_" in text
+    (cell,) = Path("results/x/cells").glob("*_pgd-at_s0_*")
+    spec = json.loads((cell / "spec.json").read_text())
+    spec["method"] = {"name": "given", "sha256": "0123"}
+    (cell / "spec.json").write_text(json.dumps(spec))
+    text = traced(capsys, *arguments)
+    assert "  trained elsewhere, its file of weights has the SHA-256 0123" in text
+    assert "the cell again" not in text
 
 
 def test_gaps_have_their_reason(table: str, capsys: pytest.CaptureFixture[str]) -> None:

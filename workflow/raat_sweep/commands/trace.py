@@ -20,6 +20,8 @@ from raat_sweep.numbers.outcomes import BETWEEN_RECORDS, Records
 
 ROW = ("dataset", "architecture", "norm", "epsilon", "method", "variant")
 """Columns of `<table>.cells.csv` that a row of the table has."""
+GIVEN = "given"
+"""The method of cells that were trained elsewhere."""
 SAME_NUMBER = 1e-3
 """Percentage points; tables have four decimals."""
 Number = dict[str, str]
@@ -185,7 +187,10 @@ def _seed(number: Number, cells: Path) -> Iterator[str]:
             yield f"  {note}"
     yield from (f"  {line}" for line in _on_common_images(number, cells))
     yield from (f"  suspicious: {each}" for each in _suspicions(folder, number["record"]))
-    if folder.spec.exists():
+    spec = _spec(folder.path)
+    if spec.get("method.name") == GIVEN:
+        yield f"  trained elsewhere, its file of weights has the SHA-256 {spec['method.sha256']}"
+    elif spec:
         yield f"  the cell again: python -m raat_core train {folder.spec} --folder ELSEWHERE"
 
 
