@@ -52,6 +52,11 @@ def require_outcome(attack: Attack, found: object, images: Tensor, labels: Tenso
         raise _refused(evaluation, f"details: {SHARE_RIGHT!r} must be in [0, 1]")
     if outcome.images is not None:
         adversarial = outcome.images.detach()
+        if outcome.classes is not None:
+            # Where logits are not finite, gradients are not either: what is said of that is that
+            # the image has no class.
+            has_class = (outcome.classes != NO_CLASS)[:, None, None, None]
+            adversarial = adversarial.where(has_class, images)
         require_images(evaluation, adversarial)
         if attack.is_adversarial:
             require_in_ball(evaluation, adversarial, images)

@@ -162,7 +162,7 @@ def test_attacks_in_balls_of_their_own_are_named_in_captions() -> None:
           "grids": [{**GRID, "vary": {"attack.epsilon": [0.1]}}]},
          ["items.f.grids.0.vary.attack.epsilon: no attack of this item has it"]),
         (figure(x="method"), ["attack.epsilon = 0 and attack.epsilon = 2/255", "choose one for"]),
-        (figure({"eta": [0.1]}), ["x = 'attack.epsilon'", "allowed: epoch, method, eta"]),
+        (figure({"eta": [0.1]}), ["x = 'attack.epsilon'", "allowed: epoch, method, distance, eta"]),
         (figure({"attack.steps": [2, 3], "attack.step_size": ["2 of epsilon", "3 of epsilon"]},
                 x="attack.steps"), ["step_size = 24/255", "2 epsilon"]),
     ],

@@ -52,8 +52,8 @@ def write_table(
         flagged,
     )
     summary = summarise(measurements, list(titles))
-    is_flagged = [tuple(row) in flagged_rows(measurements, flagged) for row in summary[ROW].values]
-    summary = summary.assign(flagged=is_flagged)
+    marked = flagged_rows(measurements, flagged)
+    summary = summary.assign(flagged=[tuple(row) in marked for row in summary[ROW].values])
     if len(cited):
         measured = summary.assign(source="measured")
         published = cited.drop(columns="path").assign(flagged=False)
