@@ -14,6 +14,7 @@ from raat_core.data.dataset import Split
 from raat_core.data.sampling import stratified
 from raat_core.errors import UserError
 from raat_core.evaluation.accuracy import (
+    NO_CLASS,
     classes_of,
     predicted_classes,
     require_classes,
@@ -104,9 +105,9 @@ def attack_batch(
     was_right = clean == labels
     if adversarial is not None:
         adversarial = adversarial.where(was_right[:, None, None, None], images)
-    return BatchOutcome(
-        predictions.where(was_right, clean), clean, outcome.details, outcome.work, adversarial
-    )
+    # No class is neither right nor wrong, and refused by who asked.
+    worst = predictions.where(was_right | (predictions == NO_CLASS), clean)
+    return BatchOutcome(worst, clean, outcome.details, outcome.work, adversarial)
 
 
 def run_attack(
