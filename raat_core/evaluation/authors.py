@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROBUST_TO_AUTOATTACK = 0.85
 """Of the samples that PGD-10 leaves; 0.84 is the mean over the paper's Table 1."""
 ROBUST_TO_SQUARE = 1.1
-"""The same: it leaves more of them than PGD."""
+"""The same, assumed: it leaves more of them than PGD does."""
 _EOT = 20
 """Gradients that the version rand takes the mean of."""
 
