@@ -45,12 +45,15 @@ def suspicions(records: Sequence[Record]) -> list[str]:
 
 
 def _less_than_others(records: Sequence[Record]) -> Iterator[str]:
-    """PGD on the cross-entropy finds much less than C&W or AutoAttack in the same ball."""
+    """PGD on the cross-entropy finds much less than another attack in the same ball.
+
+    C&W and AutoAttack, or Square, transfer and whatever else there is: what needs other gradients,
+    or none, must not find more by far.
+    """
     for weak in _longest(records):
         for strong in records:
-            settings = _settings(strong)
-            is_stronger = settings["kind"] == "autoattack" or settings.get("objective") == "margin"
-            if not is_stronger or _ball(settings) != _ball(_settings(weak)):
+            is_other = not _is_plain_pgd(_settings(strong))
+            if not is_other or _ball(_settings(strong)) != _ball(_settings(weak)):
                 continue
             gap, images = _difference(weak, strong)
             if gap > LARGEST_GAP and images >= FEWEST_IMAGES:
@@ -65,7 +68,7 @@ def _longest(records: Sequence[Record]) -> list[Record]:
     found: dict[object, Record] = {}
     for record in records:
         settings = _settings(record)
-        if settings["kind"] != "pgd" or settings["objective"] != "cross-entropy":
+        if not _is_plain_pgd(settings):
             continue
         other = found.get(_ball(settings))
         if other is None or settings["steps"] > _settings(other)["steps"]:
@@ -114,6 +117,10 @@ def _difference(one: Record, other: Record) -> tuple[float, int]:
 def _settings(record: Record) -> Settings:
     settings: Settings = record.metadata["attack"]
     return settings
+
+
+def _is_plain_pgd(settings: Settings) -> bool:
+    return (settings["kind"], settings.get("objective")) == ("pgd", "cross-entropy")
 
 
 def _ball(settings: Settings) -> tuple[object, object]:

@@ -204,10 +204,10 @@ class ResumeStore:
                 )
 
     def _require_same_data(self, metadata: Mapping[str, Any]) -> None:
-        """Refuse to go on with other images; states of older versions do not say with which."""
+        """Refuse to go on with other images; some states do not say with which."""
         for key, now in self.data.items():
-            then = metadata.get(key, now)
-            if then != now:
+            then = metadata.get(key)
+            if then is not None and now is not None and then != now:
                 raise UserError(
                     f"{self.folder}: this training was begun on data with the SHA-256 {then:.12}, "
                     f"and what is there now has {now:.12} ({key}): put the data back, or remove "

@@ -29,12 +29,15 @@ from raat_core.evaluation import run
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.run import evaluate_cell, load_model
 from raat_core.evaluation.suspicion import suspicions
+from raat_core.interface.registry import resolve_attack
 
 BALL: dict[str, Any] = {"norm": "linf", "epsilon": Fraction(3, 20), "step_size": Fraction(1, 20)}
 PGD10 = PgdEvaluation(**BALL, steps=10)
 PGD100 = PgdEvaluation(**BALL, steps=100)
 CW = PgdEvaluation(**BALL, steps=30, objective="margin")
 AA = AutoAttackEvaluation(norm="linf", epsilon=Fraction(3, 20))
+SQUARE = resolve_attack({"kind": "square", "norm": "linf", "epsilon": "3/20"})
+TRANSFER = resolve_attack({"kind": "transfer", **BALL, "steps": 10})
 
 
 def record(
@@ -53,7 +56,7 @@ def test_what_is_as_it_should_be() -> None:
     assert suspicions([]) == []
 
 
-@pytest.mark.parametrize("strong", [CW, AA], ids=["cw", "autoattack"])
+@pytest.mark.parametrize("strong", [CW, AA, SQUARE, TRANSFER], ids=lambda attack: attack.label)
 def test_pgd_far_above_a_stronger_attack(strong: Evaluation) -> None:
     assert suspicions([record(PGD100, 58), record(strong, 50)]) == []
     (said,) = suspicions([record(PGD10, 70), record(PGD100, 59), record(strong, 50)])
