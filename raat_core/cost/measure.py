@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from raat_core.attacks.pgd import Pgd
 from raat_core.cells.catalogue import ARCHITECTURES, DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.evaluations import PgdEvaluation
@@ -25,7 +24,7 @@ from raat_core.cost.timing import Counted, Timing, TimingFile, kind_of_training
 from raat_core.data.cache import LEVELS
 from raat_core.data.dataset import Split
 from raat_core.errors import UserError
-from raat_core.evaluation.accuracy import pgd_batches, predict
+from raat_core.evaluation.batch import predict_split
 from raat_core.evaluation.run import quickest
 from raat_core.fast.arithmetic import use_ieee_arithmetic
 from raat_core.fast.switches import FastPaths, fast_paths_from_environment
@@ -134,8 +133,6 @@ def _evaluation(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
     model = quickest(model.eval().requires_grad_(False), split, fast)
     ball = {"norm": threat.norm, "epsilon": threat.epsilon, "step_size": threat.step_size}
     pgd_10 = PgdEvaluation.model_validate({**ball, "steps": threat.steps})
-    pgd = Pgd(threat.norm, float(threat.epsilon), float(threat.step_size), threat.steps)
-    attack = pgd_batches(model, pgd, cell.seed, "measure")
     # No accuracy enters the cost of PGD.
     passes = evaluation_passes(pgd_10, data.classes, assumed_accuracies(cell.dataset))
     return Timing(
@@ -144,7 +141,7 @@ def _evaluation(cell: Cell, device: torch.device, fast: FastPaths) -> Timing:
         kind="pgd",
         batch_size=EVALUATION_BATCH,
         flop=EVALUATION_BATCH * passes.flop(operations_of(cell)),
-        seconds=_median_seconds(lambda: predict(model, split, EVALUATION_BATCH, attack), device),
+        seconds=_median_seconds(lambda: predict_split(model, pgd_10, split), device),
         operations=_counted(cell),
     )
 
