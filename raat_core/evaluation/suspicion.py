@@ -7,6 +7,7 @@ arXiv:1902.06705; Croce & Hein, ICML 2020).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import permutations
@@ -21,6 +22,8 @@ LARGEST_GAP = 8.0
 """Points between PGD and a stronger attack; the largest of the paper's Table 1 are 6.6 to
 AutoAttack and 4.3 to C&W, both of MART.
 """
+STANDARD_ERRORS = 3.0
+"""By how many of them that gap has to be exceeded: on few images chance alone exceeds it."""
 LARGEST_HELP = 1.0
 """Points that more steps or a larger epsilon may help by: the random starts differ."""
 FEWEST_IMAGES = 3
@@ -56,7 +59,7 @@ def _less_than_others(records: Sequence[Record]) -> Iterator[str]:
             if not is_other or _ball(_settings(strong)) != _ball(_settings(weak)):
                 continue
             gap, images = _difference(weak, strong)
-            if gap > LARGEST_GAP and images >= FEWEST_IMAGES:
+            if images > _most_by_chance(weak, strong):
                 yield (
                     f"{_called(weak)} is {gap:.1f} points above {_called(strong)}, more than "
                     f"{LARGEST_GAP:g}: gradients may be masked"
@@ -117,6 +120,15 @@ def _difference(one: Record, other: Record) -> tuple[float, int]:
 def _settings(record: Record) -> Settings:
     settings: Settings = record.metadata["attack"]
     return settings
+
+
+def _most_by_chance(one: Record, other: Record) -> float:
+    """Of the images of both, how many more may withstand one of them where the gap is the largest.
+
+    Each is one with the probability of the gap, so that their number is binomial.
+    """
+    size, gap = len(np.intersect1d(one.index, other.index)), LARGEST_GAP / 100
+    return size * gap + STANDARD_ERRORS * math.sqrt(size * gap * (1 - gap))
 
 
 def _is_plain_pgd(settings: Settings) -> bool:

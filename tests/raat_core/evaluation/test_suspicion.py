@@ -58,10 +58,15 @@ def test_what_is_as_it_should_be() -> None:
 
 @pytest.mark.parametrize("strong", [CW, AA, SQUARE, TRANSFER], ids=lambda attack: attack.label)
 def test_pgd_far_above_a_stronger_attack(strong: Evaluation) -> None:
-    assert suspicions([record(PGD100, 58), record(strong, 50)]) == []
-    (said,) = suspicions([record(PGD10, 70), record(PGD100, 59), record(strong, 50)])
+    large = {"of": 10_000}
+    assert suspicions([record(PGD100, 5800, **large), record(strong, 5000, **large)]) == []
+    weak = record(PGD10, 7000, **large), record(PGD100, 5900, **large)
+    (said,) = suspicions([*weak, record(strong, 5000, **large)])
     assert "9.0 points above" in said
     assert "gradients may be masked" in said
+    # Three standard errors on 40 images: 20 points may be chance, 25 are not.
+    assert suspicions([record(PGD100, 28, of=40), record(strong, 20, of=40)]) == []
+    assert len(suspicions([record(PGD100, 29, of=40), record(strong, 20, of=40)])) == 1
 
 
 def test_the_same_images_are_compared() -> None:
