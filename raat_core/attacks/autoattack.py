@@ -18,7 +18,7 @@ from raat_core.specs.threat_model import Norm
 NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
 SILENT = logging.getLogger("raat_core.silent")
 """For packages that warn of every batch; records have flags of all images."""
-SILENT.disabled = True
+SILENT.addFilter(lambda record: False)  # Whoever configures logging may set `disabled` anew.
 
 
 def package_seed(seed: int) -> int:

@@ -12,7 +12,7 @@ from raat_core.cells.catalogue import DATA_SETS
 from raat_core.cells.cell import Cell
 from raat_core.cells.given import GivenModel
 from raat_core.errors import UserError
-from raat_core.files.checksums import file_sha256
+from raat_core.files.checksums import file_checksum
 from raat_core.files.plain_data import parse_text, read_text
 from raat_core.specs.threat_model import ThreatModel
 from raat_core.validation import parse, suggest
@@ -55,7 +55,7 @@ def given_cell(options: argparse.Namespace) -> tuple[Cell, Path]:
         raise UserError("--weights: one file; several are several cells")
     (path,) = model.files
     try:
-        (method,) = model.methods(file_sha256)
+        (method,) = model.methods(file_checksum)
         network = model.network({})
     except ValueError as error:
         raise UserError(f"{source}: {error}") from None

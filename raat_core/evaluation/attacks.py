@@ -53,7 +53,7 @@ class ProjectedGradientDescent(Attack):
         settings, labels = self.settings, batch.labels
         ball = settings.norm, float(settings.epsilon), float(settings.step_size)
         pgd = Pgd(*ball, settings.steps, settings.objective)
-        images, outcome = batch.images, labels
+        images, outcome, followed = batch.images, labels, self.followed(model, batch)
         zero = torch.zeros_like(labels, dtype=torch.int32)
 
         def count_zero(gradient: Tensor) -> None:
@@ -62,14 +62,20 @@ class ProjectedGradientDescent(Attack):
         for restart in range(settings.restarts):
             batch.check_stop()
             draws = batch.draws(str(restart)).generator
-            found = pgd.run(model, batch.images, labels, draws, Live(on_gradient=count_zero))
+            found = pgd.run(followed, batch.images, labels, draws, Live(on_gradient=count_zero))
             standing = outcome == labels
             outcome = classes_of(model, found).where(standing, outcome)
             images = found.where(standing[:, None, None, None], images)
         return Outcome(images, outcome, {"zero_gradients": zero})
 
+    def followed(self, model: nn.Module, batch: AttackBatch) -> nn.Module:
+        """The model whose gradients are followed."""
+        return model
+
     def flags(self, attacked: Attacked) -> list[str]:
         """Of images that withstood it, how many have no gradient to follow."""
+        if "zero_gradients" not in attacked.details:
+            return []
         steps = self.settings.steps * self.settings.restarts
         stands = attacked.prediction == attacked.label
         without = stands & (2 * attacked.details["zero_gradients"] >= steps)

@@ -34,7 +34,7 @@ def file_checksum(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise UserError(one_line(f"cannot read {path}: {error.strerror or error}")) from error
 
 
 def write_json(path: Path, data: object) -> None:
@@ -70,19 +70,6 @@ def read_json(path: Path) -> Any:
         if data_checksum(data) != expected:
             raise Damaged(f"{path} is damaged: its checksum does not match its contents")
     return data
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(one_line(f"cannot read {path}: {error.strerror or error}")) from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from pyautoattack import AutoAttack
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raat_core.attacks.autoattack import package_seed
+from raat_core.attacks.autoattack import SILENT, package_seed
 from raat_core.cells.attacks.autoattack import VERSIONS, AutoAttackEvaluation
 from raat_core.data.dataset import Split
 from raat_core.evaluation.authors_flags import flags_of
@@ -222,6 +222,7 @@ def test_flags_are_the_package_s_warnings(
     model, images, labels = some(5, count=40)
     model = wrapped(model).eval()
     attack = attack_of(epsilon="1/10" if wrapped is Steps else "1/50")
+    SILENT.disabled = False  # As where others configure logging.
     before = sys.getprofile()
     found = {flag.split(":")[0].split(",")[0] for flag in flags(attack, model, images, labels)}
     assert sys.getprofile() is before

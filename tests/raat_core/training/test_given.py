@@ -27,7 +27,7 @@ from raat_core.commands.show_record import command_of
 from raat_core.cost.flop import training_flop
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
-from raat_core.files.checksums import file_sha256
+from raat_core.files.checksums import file_checksum
 from raat_core.interface.registry import resolve_attack
 from raat_core.models.build import build_model_for
 from raat_core.validation import parse
@@ -47,7 +47,7 @@ def entries(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def cell_of(entry: dict[str, Any], **changes: Any) -> Cell:
     given = parse(GivenModel, entry, "test")
-    (method,) = given.methods(file_sha256)
+    (method,) = given.methods(file_checksum)
     spec = {"dataset": "digits", **given.network({}), "method": method, "threat_model": THREAT}
     return api.cell({**spec, **changes})
 
@@ -323,7 +323,7 @@ def test_the_same_file_twice_is_refused(entries: dict[str, Any], tmp_path: Path)
     entry = {**entries["plain"], "weights": [path, str(tmp_path / "copy.pt")]}
     given = parse(GivenModel, entry, "test")
     with pytest.raises(ValueError, match="n would count it twice"):
-        given.methods(file_sha256)
+        given.methods(file_checksum)
 
 
 def test_without_any_config(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from raat_core.errors import UserError
-from raat_core.files.checksums import file_sha256, read_json, write_json
+from raat_core.files.checksums import file_checksum, read_json, write_json
 
 Reader: TypeAlias = Literal["run", "job", "other"]
 """Who asks: a run of Snakemake, one of its jobs, or somebody who only looks."""
@@ -49,7 +49,7 @@ class Checksums:
         now = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         if seen is not None and seen == {**now, "sha256": seen["sha256"]}:
             return str(seen["sha256"])
-        sha256 = file_sha256(path)
+        sha256 = file_checksum(path)
         self._read()[str(path.absolute())] = {**now, "sha256": sha256}
         if self._reader == "run":
             with contextlib.suppress(UserError):  # Then it is read again the next time.
