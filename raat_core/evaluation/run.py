@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -144,25 +144,12 @@ def evaluate_cell(
                 **as_metadata(extensions_of_attack(cell, evaluation.kind)),
             },
             fast=fast,
-            around=Around(
-                check_stop,
-                _models_of(read_sources(folder, evaluation), test, device, fast),
-                data_root,
-            ),
+            check_stop=check_stop,
+            data_root=data_root,
             report=report,
         )
         summaries.append(attack.run() if shard is None else attack.run_shard(shard))
     return {**origin, **({"shard": str(shard)} if shard else {}), "attacks": summaries}
-
-
-def _models_of(
-    sources: Mapping[str, tuple[Cell, Weights]], test: Split, device: torch.device, fast: FastPaths
-) -> dict[str, nn.Module]:
-    """The models of other cells that an attack uses, by setting."""
-    return {
-        setting: quickest(load_model(cell, weights, device), test, fast)
-        for setting, (cell, weights) in sources.items()
-    }
 
 
 def _require_same_data(folder: CellFolder, data: DataSet) -> None:
@@ -210,7 +197,8 @@ class _Attack:
     origin: dict[str, Any]
     """Where weights, images and code come from, for the metadata."""
     fast: FastPaths
-    around: Around
+    check_stop: Callable[[], None]
+    data_root: Path | None
     report: Callable[[str], None]
 
     def __post_init__(self) -> None:
@@ -255,7 +243,7 @@ class _Attack:
 
     def _files(self) -> dict[str, str]:
         """SHA-256 of what the attack reads, by name."""
-        found = self.attack.files(self.around.data_root)
+        found = self.attack.files(self.data_root)
         return {name: file_checksum(path) for name, path in found.items()}
 
     def _recorded(self) -> Record | None:
@@ -301,7 +289,7 @@ class _Attack:
                 if outcomes and (often or time.monotonic() - saved >= SAVE_EVERY):
                     self._save(growing, self._part(batches, outcomes, started))
                     saved = time.monotonic()
-                self.around.check_stop()
+                self.check_stop()
                 outcomes.append(self._attack_batch(number))
         except BaseException:
             if outcomes:
@@ -321,10 +309,19 @@ class _Attack:
         size = self.evaluation.batch_size
         return slice(batches.start * size, batches.stop * size)
 
+    @cached_property
+    def _around(self) -> Around:
+        """The models of other cells are loaded only where there is something to attack."""
+        models = {
+            setting: quickest(load_model(cell, weights, self.device), self.test, self.fast)
+            for setting, (cell, weights) in read_sources(self.folder, self.evaluation).items()
+        }
+        return Around(self.check_stop, models, self.data_root)
+
     def _attack_batch(self, number: int) -> BatchOutcome:
         index = self.index[self._images_of(range(number, number + 1))]
         samples = Samples(*self.test.batch(index), index, number)
-        found = attack_batch(self.model, self.evaluation, samples, self.around)
+        found = attack_batch(self.model, self.evaluation, samples, self._around)
         if not self.evaluation.keep:
             return replace(found, adversarial=None)
         if found.adversarial is None:

@@ -65,7 +65,6 @@ def read_sources(folder: CellFolder, evaluation: Evaluation) -> dict[str, tuple[
     """
     found = {}
     for setting, source in sources_of(evaluation).items():
-        _manifest(folder, evaluation, source)
         beside = _beside(folder, source)
         found[setting] = read_cell(beside), read_weights(beside, source.checkpoint)
     return found

@@ -13,6 +13,7 @@ from raat_core.cells.evaluations import PgdEvaluation, evaluation_name
 from raat_core.cells.folder import CellFolder
 from raat_core.evaluation.records import Record
 from raat_sweep.numbers.flags import FLAGGED, FLAGS_SENTENCE, cells_of, notes_on_flags
+from raat_sweep.numbers.outcomes import Records
 from raat_sweep.tables.files import write_table
 
 PGD, CW = (
@@ -51,7 +52,7 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_the_cell_and_the_reason_are_named(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    (note,) = notes_on_flags(rows, tmp_path / "cells")
+    (note,) = notes_on_flags(rows, Records(tmp_path / "cells"))
     assert "30.0 points above cw-100" in note.reason
     assert note.cells == [("Masked_s1", " (Masked, Net, Digits, seed 1)", "")]
     assert cells_of([note]) == {"Masked_s1"}
@@ -61,12 +62,12 @@ def test_a_missing_or_damaged_record_is_no_flag(rows: list[dict[str, Any]], tmp_
     folder = CellFolder(tmp_path / "cells" / "Masked_s1")
     folder.record(rows[-1]["record"]).write_bytes(b"half")
     folder.record(rows[0]["record"]).unlink()
-    assert notes_on_flags(rows, tmp_path / "cells") == []
-    assert notes_on_flags([{**rows[0], "record": None}], tmp_path / "cells") == []
+    assert notes_on_flags(rows, Records(tmp_path / "cells")) == []
+    assert notes_on_flags([{**rows[0], "record": None}], Records(tmp_path / "cells")) == []
 
 
 def test_the_row_is_marked(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    notes = notes_on_flags(rows, tmp_path / "cells")
+    notes = notes_on_flags(rows, Records(tmp_path / "cells"))
     measured = pd.DataFrame(
         [{**row, "accuracy": 50.0, "samples": 100, "gap": "", "log": ""} for row in rows]
     )

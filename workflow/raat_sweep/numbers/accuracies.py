@@ -56,16 +56,22 @@ def _outcome(cell: str, record: str, records: Records, failures: Failures) -> di
     except UserError as error:
         return {**gap, **damaged("manifest damaged", error)}
     try:
-        found = records.read(cell, record)
+        metadata = records.metadata(cell, record)
     except UserError as error:
         return {**gap, **damaged("record damaged", error)}
     try:
-        mismatch = records.mismatch(cell, found.metadata)
+        mismatch = records.mismatch(cell, metadata)
     except UserError as error:  # Of a cell whose model the attack used.
         return {**gap, **damaged("manifest damaged", error)}
     if mismatch:
         return {**gap, "gap": mismatch, "log": ""}
-    return {"accuracy": found.accuracy, "samples": len(found.index), "gap": "", "log": ""}
+    outcomes = records.outcomes(cell, record)
+    return {
+        "accuracy": outcomes.accuracy(),
+        "samples": len(outcomes.index),
+        "gap": "",
+        "log": "",
+    }
 
 
 def summarise(measurements: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

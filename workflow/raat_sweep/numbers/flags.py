@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from raat_core.cells.folder import CellFolder
 from raat_core.errors import UserError
 from raat_core.evaluation.records import Record
 from raat_core.evaluation.suspicion import suspicions
 from raat_sweep.numbers.gaps import Note
+from raat_sweep.numbers.outcomes import Records
 
 FLAGGED = "‡"
 """Behind the name of a row with suspicious numbers."""
@@ -19,16 +19,17 @@ FLAGS_SENTENCE = (
 )
 
 
-def notes_on_flags(rows: Sequence[Mapping[str, Any]], cells: Path) -> list[Note]:
+def notes_on_flags(rows: Sequence[Mapping[str, Any]], records: Records) -> list[Note]:
     """What is suspicious of the numbers of an item, each with the cell that it is said of.
 
     Args:
         rows: from `PlannedItem.rows`: `cell`, `record` and `seed`.
-        cells: the folder of all cells.
+        records: of the folder of all cells.
     """
     found: dict[str, dict[str, str]] = {}
-    for row, records in _records(rows, cells):
-        for sentence in suspicions(records):
+    for of_checkpoint in _by_checkpoint(rows):
+        row = of_checkpoint[0]
+        for sentence in suspicions(list(_whole(of_checkpoint, records))):
             found.setdefault(sentence, {})[row["cell"]] = _where(row)
     return [
         Note(sentence, [(cell, where, "") for cell, where in places.items()])
@@ -48,26 +49,20 @@ def _where(row: Mapping[str, Any]) -> str:
     return f" ({', '.join([*places, seed])})"
 
 
-def _records(
-    rows: Sequence[Mapping[str, Any]], cells: Path
-) -> Iterator[tuple[Mapping[str, Any], list[Record]]]:
-    """The records of every checkpoint of every cell, each with one of its rows.
-
-    What is missing or damaged is a gap, and said to be one.
-    """
-    first: dict[tuple[str, str], Mapping[str, Any]] = {}
-    records: dict[tuple[str, str], dict[str, Record]] = {}
+def _by_checkpoint(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The rows of each checkpoint of each cell, one for every record."""
+    found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
-        if not row["record"] or row["record"] in records.get(_checkpoint(row), {}):
-            continue
-        try:
-            record = Record.read(CellFolder(cells / row["cell"]).record(row["record"]))
-        except UserError:
-            continue
-        first.setdefault(_checkpoint(row), row)
-        records.setdefault(_checkpoint(row), {})[row["record"]] = record
-    for key, row in first.items():
-        yield row, list(records[key].values())
+        if row["record"]:
+            found.setdefault(_checkpoint(row), {}).setdefault(row["record"], row)
+    return [list(by_record.values()) for by_record in found.values()]
+
+
+def _whole(rows: Sequence[Mapping[str, Any]], records: Records) -> Iterator[Record]:
+    """Their records; what is missing or damaged is a gap, and said to be one."""
+    for row in rows:
+        with contextlib.suppress(UserError):
+            yield records.read(row["cell"], row["record"])
 
 
 def _checkpoint(row: Mapping[str, Any]) -> tuple[str, str]:

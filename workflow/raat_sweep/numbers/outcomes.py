@@ -77,12 +77,13 @@ def together(several: Sequence[Outcomes]) -> Outcomes:
 
 
 class Records:
-    """The records of a folder of cells; each is read once, and what became of images is kept."""
+    """The records of a folder of cells; each is read once, and what numbers are made of is kept."""
 
     def __init__(self, cells: Path) -> None:
         self.cells = cells
         self._manifests: dict[str, dict[str, Any]] = {}
         self._outcomes: dict[tuple[str, str], Outcomes] = {}
+        self._metadata: dict[tuple[str, str], dict[str, Any]] = {}
         self._equal: dict[bytes, Integers] = {}
         """Positions and classes, which many records share."""
 
@@ -125,7 +126,7 @@ class Records:
         return ""
 
     def read(self, cell: str, record: str) -> Record:
-        """A whole record; what became of its images is kept.
+        """A whole record; its metadata and what became of its images are kept.
 
         Raises:
             UserError: as `Record.read`.
@@ -135,7 +136,18 @@ class Records:
         data = found.metadata.get("data_sha256")
         correct = found.right if SHARE_RIGHT in found.details else found.correct
         self._outcomes[cell, record] = Outcomes(data, index, label, correct[np.newaxis])
+        self._metadata[cell, record] = found.metadata
         return found
+
+    def metadata(self, cell: str, record: str) -> dict[str, Any]:
+        """What a record says of itself.
+
+        Raises:
+            UserError: as `Record.read`.
+        """
+        if (cell, record) not in self._metadata:
+            self.read(cell, record)
+        return self._metadata[cell, record]
 
     def outcomes(self, cell: str, record: str) -> Outcomes:
         """What became of the images of a record, or of those that several have in common.

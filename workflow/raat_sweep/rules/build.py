@@ -55,10 +55,8 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
 
     cells, failures = results / "cells", Failures(results, item.get("needs"))
     records = Records(cells)
-    remarks = [
-        (CODE_SENTENCE, notes_on_code(item["rows"], cells)),
-        (FLAGS_SENTENCE, notes_on_flags(item["rows"], cells)),
-    ]
+    flags = notes_on_flags(item["rows"], records)
+    remarks = [(CODE_SENTENCE, notes_on_code(item["rows"], cells)), (FLAGS_SENTENCE, flags)]
     if item["kind"] == "figure":
         from raat_sweep.figures.files import write_figure
 
@@ -83,7 +81,7 @@ def build(item: Description, *, with_gaps: bool = True) -> None:
         return
     from raat_sweep.tables.files import write_table
 
-    write_table(measurements, item, results, footnotes, cells_of(remarks[1][1]))
+    write_table(measurements, item, results, footnotes, cells_of(flags))
 
 
 def _build_classes(
